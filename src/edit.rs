@@ -1,0 +1,1 @@
+//! Bytes into bytes: one value in a file is replaced, every other byte stays.

@@ -1,0 +1,1 @@
+//! Text of an inventory into hosts and groups, and selectors into hosts.

@@ -1,0 +1,1 @@
+//! The embedded fleet, to try things out.

@@ -1,0 +1,3 @@
+//! The `lockturn` command.
+
+fn main() {}

@@ -1,0 +1,22 @@
+//! The words of the product, as types: names, values and fingerprints, plans, steps, events and verdicts.
+//!
+//! **Invariant:** no I/O, no clock, no randomness, no async; every other room may import this one, and it imports none.
+
+mod names;
+mod plan;
+mod playbook;
+mod reason;
+mod secret;
+mod selector;
+mod time;
+
+pub use names::{GroupName, HostName, NAME_BYTES_MAX, NameError, RunId, SecretName};
+pub use plan::{Change, FileEdit, HostPlan, PLAN_VERSION, Plan, PlannedProbe, PlannedValue, SqliteRow, ValueId};
+pub use playbook::{
+    Activation, Become, Check, Expect, Generator, Placement, Playbook, Probe, Put, Rollout, SecretSpec, Strategy,
+    Target, UnitAction, Unreachable,
+};
+pub use reason::{Reason, ReasonKind};
+pub use secret::{Fingerprint, FingerprintKey, Secret, hmac_sha256};
+pub use selector::Selector;
+pub use time::Millis;

@@ -1,0 +1,1 @@
+//! Inventory, playbook and what the hosts say into a plan.

@@ -1,0 +1,1 @@
+//! Text of a playbook into the model, all errors at once.

@@ -1,0 +1,1 @@
+//! Real connections: russh, host keys, authentication, jump hosts, forwarding.

@@ -1,0 +1,1 @@
+//! YAML into a tree with places, and diagnostics that point into the operator's file.

@@ -1,0 +1,1 @@
+//! Tests against real systemd hosts. `make test-hosts` builds and boots them.

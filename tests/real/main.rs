@@ -1,0 +1,1 @@
+//! Tests against real programs: OpenSSH, other shells, SQLite. `make test` installs what they need.
