@@ -2,14 +2,17 @@
 //!
 //! **Invariant:** no I/O, no clock, no randomness, no async; every other room may import this one, and it imports none.
 
+mod event;
 mod names;
 mod plan;
 mod playbook;
 mod reason;
 mod secret;
 mod selector;
+mod step;
 mod time;
 
+pub use event::{Cause, Certainty, Decision, EVENT_VERSION, Entry, Event};
 pub use names::{GroupName, HostName, NAME_BYTES_MAX, NameError, RunId, SecretName};
 pub use plan::{Change, FileEdit, HostPlan, PLAN_VERSION, Plan, PlannedProbe, PlannedValue, SqliteRow, ValueId};
 pub use playbook::{
@@ -19,4 +22,5 @@ pub use playbook::{
 pub use reason::{Reason, ReasonKind};
 pub use secret::{Fingerprint, FingerprintKey, Secret, hmac_sha256};
 pub use selector::Selector;
+pub use step::{HostState, Step, Verdict};
 pub use time::Millis;
