@@ -1,1 +1,3 @@
 //! Tests that need nothing but a Rust toolchain.
+
+mod coordinator;

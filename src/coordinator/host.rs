@@ -1,0 +1,170 @@
+//! One host in a run: how far it has come, and which steps are legal from there.
+
+use crate::model::{Certainty, Decision, HostState, Reason, Step};
+
+/// How far a host has come. Built by [`super::Run::apply`] only.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Host {
+    /// The last step forward that is done.
+    pub(super) forward: Option<Step>,
+    /// The last step back that is done.
+    pub(super) back: Option<Step>,
+    /// The step that may be happening now.
+    pub(super) doing: Option<Step>,
+    /// The step that did not end well.
+    pub(super) trouble: Option<Trouble>,
+    /// Lock was begun: there may be something to clean.
+    pub(super) entered: bool,
+    /// Cut was begun: the new content may be in place.
+    pub(super) moved: bool,
+    /// Activate was begun: the services may run with the new value.
+    pub(super) woken: bool,
+    /// Nothing of the run is left there.
+    pub(super) clean: bool,
+}
+
+/// A step that did not end well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Which.
+    pub step: Step,
+    /// Whether it is known not to be done.
+    pub certainty: Certainty,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Host {
+    /// The step that did not end well, if any.
+    #[must_use]
+    pub const fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
+    }
+
+    /// The step that may be happening now.
+    #[must_use]
+    pub const fn doing(&self) -> Option<Step> {
+        self.doing
+    }
+
+    /// The word that the operator reads.
+    #[must_use]
+    pub fn state(&self, decision: Option<Decision>) -> HostState {
+        match (decision, &self.trouble) {
+            // Before the decision a host in trouble shows how far it came; the decision follows at once.
+            (Some(_), Some(Trouble { step, certainty, .. })) if *step != Step::Clean && self.stuck(decision) => {
+                match certainty {
+                    Certainty::Unknown => HostState::InDoubt,
+                    Certainty::Failed => HostState::Inconsistent,
+                }
+            }
+            (Some(Decision::Rollback), _) if self.moved => match self.back {
+                Some(Step::Reverify) => HostState::Reverted,
+                _ => HostState::Reverting,
+            },
+            _ => match self.forward {
+                None | Some(Step::Lock) => HostState::Pending,
+                Some(Step::Stage) => HostState::Staged,
+                Some(Step::Arm) => HostState::Armed,
+                Some(Step::Cut | Step::Activate) => HostState::Cut,
+                Some(Step::Verify) => HostState::Verified,
+                Some(Step::Confirm) => HostState::Confirmed,
+                Some(Step::Revert | Step::Reactivate | Step::Reverify | Step::Clean) => {
+                    unreachable!("a step back is never kept as a step forward")
+                }
+            },
+        }
+    }
+
+    /// Whether its trouble came after the decision: then nothing that the run does next will mend it.
+    pub(super) fn stuck(&self, decision: Option<Decision>) -> bool {
+        let Some(trouble) = &self.trouble else { return false };
+        match (decision, trouble.step) {
+            (None, _) => false,
+            (Some(Decision::Commit), step) => step == Step::Confirm || step == Step::Clean,
+            (Some(Decision::Rollback), step) => {
+                matches!(step, Step::Revert | Step::Reactivate | Step::Reverify | Step::Clean)
+            }
+        }
+    }
+
+    /// Whether `step` may begin here: the one table of legal moves. A step may begin again as long as the next one has not been done,
+    /// because an answer may have been lost and every step on a host is idempotent.
+    pub(super) fn may_begin(&self, step: Step, decision: Option<Decision>) -> bool {
+        if self.doing.is_some() || self.trouble.is_some() || self.clean {
+            return false;
+        }
+        match (decision, step) {
+            (None, Step::Lock) => self.forward.is_none(),
+            (None, Step::Stage) => self.forward == Some(Step::Lock),
+            (None, Step::Arm) => self.forward == Some(Step::Stage),
+            (None, Step::Cut) => self.forward == Some(Step::Arm),
+            (None, Step::Activate) => self.forward == Some(Step::Cut),
+            (None, Step::Verify) => self.forward == Some(Step::Activate),
+            (Some(Decision::Commit), Step::Confirm) => self.forward == Some(Step::Verify),
+            (Some(Decision::Commit), Step::Clean) => self.forward == Some(Step::Confirm),
+            (Some(Decision::Rollback), Step::Revert) => self.moved && self.back.is_none(),
+            (Some(Decision::Rollback), Step::Reactivate) => self.woken && self.back == Some(Step::Revert),
+            (Some(Decision::Rollback), Step::Reverify) => {
+                self.back == Some(if self.woken { Step::Reactivate } else { Step::Revert })
+            }
+            (Some(Decision::Rollback), Step::Clean) => {
+                self.entered && (!self.moved || self.back == Some(Step::Reverify))
+            }
+            (None, Step::Confirm | Step::Revert | Step::Reactivate | Step::Reverify | Step::Clean)
+            | (
+                Some(Decision::Commit),
+                Step::Lock
+                | Step::Stage
+                | Step::Arm
+                | Step::Cut
+                | Step::Activate
+                | Step::Verify
+                | Step::Revert
+                | Step::Reactivate
+                | Step::Reverify,
+            )
+            | (
+                Some(Decision::Rollback),
+                Step::Lock | Step::Stage | Step::Arm | Step::Cut | Step::Activate | Step::Verify | Step::Confirm,
+            ) => false,
+        }
+    }
+
+    /// A step is about to be done: from here on it may have happened.
+    pub(super) fn begin(&mut self, step: Step) {
+        self.doing = Some(step);
+        self.entered |= step == Step::Lock;
+        self.moved |= step == Step::Cut;
+        self.woken |= step == Step::Activate;
+    }
+
+    /// The host said that the step is done.
+    pub(super) fn done(&mut self, step: Step) {
+        self.doing = None;
+        match step {
+            Step::Lock | Step::Stage | Step::Arm | Step::Cut | Step::Activate | Step::Verify | Step::Confirm => {
+                self.forward = Some(step)
+            }
+            Step::Revert | Step::Reactivate | Step::Reverify => self.back = Some(step),
+            Step::Clean => self.clean = true,
+        }
+    }
+
+    /// The step is not done, or nobody knows.
+    pub(super) fn failed(&mut self, step: Step, certainty: Certainty, reason: Reason) {
+        self.doing = None;
+        self.trouble = Some(Trouble { step, certainty, reason });
+    }
+
+    /// A decision ends the trouble that led to it: the way back begins without it.
+    pub(super) fn decided(&mut self) {
+        self.trouble = None;
+    }
+
+    /// Another process took the run up: what was under way is open again, and what failed may be tried again.
+    pub(super) fn resumed(&mut self) {
+        self.doing = None;
+        self.trouble = None;
+    }
+}

@@ -1,0 +1,132 @@
+//! What to do next: a function of the run's state alone.
+
+use crate::model::{Cause, Decision, Event, HostName, HostState, Step, Verdict};
+
+use super::{Host, Run};
+
+/// What the runtime must do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Make this event durable, then apply it.
+    Record(Event),
+    /// Make `StepBegan` durable for all of these hosts, apply it, then begin the step on all of them at once.
+    Begin {
+        /// Which step.
+        step: Step,
+        /// Where, in the order of their names.
+        hosts: Vec<HostName>,
+    },
+    /// Steps are under way: wait for one to end.
+    Wait,
+    /// The run has ended.
+    Ended(Verdict),
+}
+
+/// The way forward, up to the decision.
+const FORWARD: [Step; 6] = [Step::Lock, Step::Stage, Step::Arm, Step::Cut, Step::Activate, Step::Verify];
+
+impl Run {
+    /// What to do next.
+    #[must_use]
+    pub fn next(&self) -> Next {
+        if let Some(verdict) = self.verdict {
+            return Next::Ended(verdict);
+        }
+        match self.decision {
+            None => self.next_forward(),
+            Some(Decision::Commit) => self.next_of(&[Step::Confirm, Step::Clean]),
+            Some(Decision::Rollback) => self.next_of(&[Step::Revert, Step::Reactivate, Step::Reverify, Step::Clean]),
+        }
+    }
+
+    fn next_forward(&self) -> Next {
+        if let Some(cause) = self.reason_to_go_back() {
+            return if self.under_way() { Next::Wait } else { decide(Decision::Rollback, Some(cause)) };
+        }
+        for step in FORWARD {
+            match self.pending(step) {
+                Pending::Nobody => {}
+                Pending::Begin(hosts) => return Next::Begin { step, hosts },
+                Pending::UnderWay => return Next::Wait,
+            }
+        }
+        decide(Decision::Commit, None)
+    }
+
+    fn next_of(&self, steps: &[Step]) -> Next {
+        for &step in steps {
+            match self.pending(step) {
+                Pending::Nobody => {}
+                Pending::Begin(hosts) => return Next::Begin { step, hosts },
+                Pending::UnderWay => return Next::Wait,
+            }
+        }
+        Next::Record(Event::RunEnded { verdict: self.judge() })
+    }
+
+    /// Who has a step still before them. Nobody begins a step while another host is busy with an earlier one: that is the barrier.
+    fn pending(&self, step: Step) -> Pending {
+        if self.under_way() {
+            return Pending::UnderWay;
+        }
+        let may = |name: &HostName| self.hosts.get(name).is_some_and(|host| host.may_begin(step, self.decision));
+        let hosts: Vec<HostName> = match step {
+            Step::Activate | Step::Reactivate => self
+                .activate_batches
+                .iter()
+                .map(|batch| batch.iter().filter(|name| may(name)).cloned().collect::<Vec<_>>())
+                .find(|batch| !batch.is_empty())
+                .unwrap_or_default(),
+            Step::Lock
+            | Step::Stage
+            | Step::Arm
+            | Step::Cut
+            | Step::Verify
+            | Step::Confirm
+            | Step::Revert
+            | Step::Reverify
+            | Step::Clean => self.hosts.keys().filter(|name| may(name)).cloned().collect(),
+        };
+        if hosts.is_empty() { Pending::Nobody } else { Pending::Begin(hosts) }
+    }
+
+    fn under_way(&self) -> bool {
+        self.hosts.values().any(|host| host.doing.is_some())
+    }
+
+    /// The verdict of a run in which nothing is left to be done.
+    fn judge(&self) -> Verdict {
+        let state = |wanted: HostState| self.hosts.values().any(|host| host.state(self.decision) == wanted);
+        let unclean = self.hosts.values().any(|host| host.entered && !host.clean);
+        let moved = self.hosts.values().any(|host| host.moved);
+        if state(HostState::InDoubt) || state(HostState::Inconsistent) {
+            return Verdict::Inconsistent;
+        }
+        match (self.decision, moved, unclean) {
+            (Some(Decision::Commit), _, false) => Verdict::Rotated,
+            (Some(Decision::Commit), _, true) => Verdict::RotatedWithDebt,
+            // What was staged and not removed is a thing that a person must know of.
+            (Some(Decision::Rollback) | None, _, true) => Verdict::Inconsistent,
+            (Some(Decision::Rollback) | None, true, false) => Verdict::RolledBack,
+            (Some(Decision::Rollback) | None, false, false) => Verdict::Refused,
+        }
+    }
+}
+
+enum Pending {
+    Nobody,
+    Begin(Vec<HostName>),
+    UnderWay,
+}
+
+const fn decide(decision: Decision, cause: Option<Cause>) -> Next {
+    Next::Record(Event::Decided { decision, cause })
+}
+
+impl Host {
+    /// Whether anything of the run may be left there.
+    #[must_use]
+    pub const fn left_over(&self) -> bool {
+        self.entered && !self.clean
+    }
+}

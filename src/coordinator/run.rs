@@ -1,0 +1,215 @@
+//! A run: its hosts, its one decision, and the one place where they change.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::model::{Cause, Decision, Event, HostName, Plan, Reason, ReasonKind, Step, Verdict};
+
+use super::Host;
+
+/// A run as its events tell it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    pub(super) hosts: BTreeMap<HostName, Host>,
+    pub(super) activate_batches: Vec<Vec<HostName>>,
+    pub(super) began: bool,
+    pub(super) minted: bool,
+    pub(super) interrupted: bool,
+    pub(super) abandoned: bool,
+    pub(super) decision: Option<Decision>,
+    pub(super) cause: Option<Cause>,
+    pub(super) verdict: Option<Verdict>,
+}
+
+/// An event that cannot follow what happened before: a bug, or a damaged ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IllegalMove {
+    /// The event's word.
+    pub event: &'static str,
+    /// Why it cannot be.
+    pub because: String,
+}
+
+impl fmt::Display for IllegalMove {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` cannot happen here: {}", self.event, self.because)
+    }
+}
+
+impl std::error::Error for IllegalMove {}
+
+impl Run {
+    /// A run of this plan in which nothing has happened.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            hosts: plan.hosts.keys().map(|name| (name.clone(), Host::default())).collect(),
+            activate_batches: plan.activate_batches.clone(),
+            began: false,
+            minted: false,
+            interrupted: false,
+            abandoned: false,
+            decision: None,
+            cause: None,
+            verdict: None,
+        }
+    }
+
+    /// Builds the run that these events tell.
+    ///
+    /// # Errors
+    /// Names the first event that cannot follow the ones before it.
+    pub fn replay<'a>(plan: &Plan, events: impl IntoIterator<Item = &'a Event>) -> Result<Self, IllegalMove> {
+        let mut run = Self::new(plan);
+        events.into_iter().try_for_each(|event| run.apply(event))?;
+        Ok(run)
+    }
+
+    /// Moves the run by one event: the only place where it changes, live and in replay.
+    ///
+    /// # Errors
+    /// Rejects, by name, every event that cannot follow what happened before. The run is then as it was.
+    pub fn apply(&mut self, event: &Event) -> Result<(), IllegalMove> {
+        let illegal = |because: &str| Err(IllegalMove { event: event.label(), because: because.to_owned() });
+        if self.verdict.is_some() && !matches!(event, Event::Resumed { .. }) {
+            return illegal("the run has ended");
+        }
+        if !self.began && !matches!(event, Event::RunBegan { .. }) {
+            return illegal("the run has not begun");
+        }
+        match event {
+            Event::ConnectBegan { .. }
+            | Event::HostConnected { .. }
+            | Event::HostUnconnected { .. }
+            | Event::HostInspected { .. }
+            | Event::ProbeTried { .. } => return illegal("it is a note, not a fact of a run"),
+            Event::RunBegan { .. } if self.began => return illegal("the run has begun already"),
+            Event::RunBegan { .. } => self.began = true,
+            Event::ValuesMinted { .. } if self.minted => return illegal("a run has one set of values"),
+            Event::ValuesMinted { .. } => self.minted = true,
+            Event::StepBegan { host, step } => self.begin(host, *step)?,
+            Event::StepDone { host, step } => self.doing(event, host, *step)?.done(*step),
+            Event::StepFailed { host, step, certainty, reason } => {
+                self.doing(event, host, *step)?.failed(*step, *certainty, reason.clone());
+            }
+            Event::Decided { decision, cause } => self.decide(*decision, cause.as_ref())?,
+            Event::Interrupted => self.interrupted = true,
+            Event::Resumed { .. } => {
+                if self.verdict.is_some_and(|verdict| !resumable(verdict)) {
+                    return illegal("the run has ended");
+                }
+                self.verdict = None;
+                self.abandoned |= !self.passed_the_barrier();
+                self.hosts.values_mut().for_each(Host::resumed);
+            }
+            Event::RunEnded { verdict } => self.verdict = Some(*verdict),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, name: &HostName, step: Step) -> Result<(), IllegalMove> {
+        let illegal = |because| IllegalMove { event: "step-began", because };
+        let barrier = step != Step::Cut || self.hosts.values().all(Host::may_be_cut);
+        let (minted, decision) = (self.minted, self.decision);
+        let host = self.hosts.get_mut(name).ok_or_else(|| illegal(format!("`{name}` is not in the plan")))?;
+        if !minted {
+            return Err(illegal("the new values do not exist yet".to_owned()));
+        }
+        if !barrier {
+            return Err(illegal(format!("`{name}` must not be cut before every host is armed")));
+        }
+        if !host.may_begin(step, decision) {
+            let state = host.state(decision);
+            return Err(illegal(format!("`{step}` is not a legal step for `{name}`, which is {state}")));
+        }
+        host.begin(step);
+        Ok(())
+    }
+
+    fn doing(&mut self, event: &Event, name: &HostName, step: Step) -> Result<&mut Host, IllegalMove> {
+        self.hosts
+            .get_mut(name)
+            .filter(|host| host.doing == Some(step))
+            .ok_or_else(|| IllegalMove { event: event.label(), because: format!("`{name}` is not doing `{step}`") })
+    }
+
+    fn decide(&mut self, decision: Decision, cause: Option<&Cause>) -> Result<(), IllegalMove> {
+        let illegal = |because: &str| Err(IllegalMove { event: "decided", because: because.to_owned() });
+        if self.decision.is_some() {
+            return illegal("a run decides once");
+        }
+        if self.hosts.values().any(|host| host.doing.is_some()) {
+            return illegal("a step is still under way");
+        }
+        if decision == Decision::Commit && !self.hosts.values().all(|host| host.forward == Some(Step::Verify)) {
+            return illegal("not every host has proved the new value");
+        }
+        self.decision = Some(decision);
+        self.cause = cause.cloned();
+        self.hosts.values_mut().for_each(Host::decided);
+        Ok(())
+    }
+
+    /// The hosts by name.
+    #[must_use]
+    pub const fn hosts(&self) -> &BTreeMap<HostName, Host> {
+        &self.hosts
+    }
+
+    /// The one decision, once it is made.
+    #[must_use]
+    pub const fn decision(&self) -> Option<Decision> {
+        self.decision
+    }
+
+    /// What made it go back.
+    #[must_use]
+    pub const fn cause(&self) -> Option<&Cause> {
+        self.cause.as_ref()
+    }
+
+    /// What became of it, once it has ended.
+    #[must_use]
+    pub const fn verdict(&self) -> Option<Verdict> {
+        self.verdict
+    }
+
+    /// Whether a cut was begun. Then every host was staged, so every new value lies on a host and a resumed run can go on; before
+    /// that some values existed only in the coordinator that died, and a run never mints a second value.
+    #[must_use]
+    pub fn passed_the_barrier(&self) -> bool {
+        self.hosts.values().any(|host| host.moved)
+    }
+
+    /// What must be decided, if anything: trouble on a host, or the operator's word.
+    pub(super) fn reason_to_go_back(&self) -> Option<Cause> {
+        let from_host = self.hosts.iter().find_map(|(name, host)| {
+            let trouble = host.trouble.as_ref()?;
+            Some(Cause { host: Some(name.clone()), step: Some(trouble.step), reason: trouble.reason.clone() })
+        });
+        let from_run = |kind, detail| Some(Cause { host: None, step: None, reason: Reason::new(kind, detail) });
+        match from_host {
+            Some(cause) => Some(cause),
+            None if self.interrupted => from_run(ReasonKind::Interrupted, "the operator asked to stop"),
+            None if self.abandoned => {
+                from_run(ReasonKind::ValueLost, "the run was left before the new values lay on every host")
+            }
+            None => None,
+        }
+    }
+}
+
+/// Whether a run that ended so can be taken up again.
+const fn resumable(verdict: Verdict) -> bool {
+    match verdict {
+        Verdict::Rotated | Verdict::RolledBack | Verdict::Refused => false,
+        Verdict::RotatedWithDebt | Verdict::Inconsistent => true,
+    }
+}
+
+impl Host {
+    /// Whether the barrier is open as far as this host goes: it is armed, or was cut already.
+    fn may_be_cut(&self) -> bool {
+        self.trouble.is_none() && (self.moved || self.forward == Some(Step::Arm))
+    }
+}

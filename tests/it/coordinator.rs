@@ -1,0 +1,282 @@
+//! The coordinator against a model of hosts that shares no code with it.
+//!
+//! Goal: whatever step fails or loses its answer, on whichever host, and wherever the coordinator dies, the run ends, and the
+//! end is what the hosts really hold. Method: drive `Run::next` with scripted hosts, exhaustively for three hosts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lockturn::coordinator::{Next, Run};
+use lockturn::model::{
+    Become, Certainty, Decision, Event, HostName, HostPlan, HostState, Millis, PLAN_VERSION, Plan, Reason, ReasonKind,
+    RunId, Step, Strategy, Unreachable, Verdict,
+};
+
+fn name(text: &str) -> HostName {
+    text.parse().unwrap()
+}
+
+fn plan() -> Plan {
+    let host = || HostPlan {
+        address: "127.0.0.1:22".to_owned(),
+        become_user: Become::None,
+        changes: Vec::new(),
+        activate: Vec::new(),
+        verify: Vec::new(),
+    };
+    let hosts = ["control", "worker-1", "worker-2"];
+    Plan {
+        version: PLAN_VERSION,
+        playbook: "p".to_owned(),
+        summary: String::new(),
+        values: BTreeMap::new(),
+        hosts: hosts.iter().map(|h| (name(h), host())).collect(),
+        activate_batches: vec![vec![name("worker-1"), name("worker-2")], vec![name("control")]],
+        strategy: Strategy::Lockstep,
+        lease: Millis::from_secs(120),
+        unreachable: Unreachable::Abort,
+    }
+}
+
+/// What a host really holds, and what its service really runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct World {
+    staged: bool,
+    new_in_place: bool,
+    new_running: bool,
+}
+
+/// What goes wrong: this step, there, this way, and whether the step happened all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fault {
+    step: Step,
+    host: HostName,
+    certainty: Certainty,
+    happened: bool,
+}
+
+struct Sim {
+    plan: Plan,
+    events: Vec<Event>,
+    world: BTreeMap<HostName, World>,
+    faults: Vec<Fault>,
+}
+
+impl Sim {
+    fn new(faults: Vec<Fault>) -> Self {
+        let plan = plan();
+        let world = plan.hosts.keys().map(|h| (h.clone(), World::default())).collect();
+        let run: RunId = "01J".parse().unwrap();
+        let began = Event::RunBegan {
+            run,
+            plan: plan.hash(),
+            playbook: "p".to_owned(),
+            hosts: 3,
+            operator: "op@here".to_owned(),
+            version: "0".to_owned(),
+        };
+        let events = vec![began, Event::ValuesMinted { values: BTreeMap::new() }];
+        Self { plan, events, world, faults }
+    }
+
+    fn effect(world: &mut World, step: Step) {
+        match step {
+            Step::Stage => world.staged = true,
+            Step::Cut => world.new_in_place = true,
+            Step::Activate => world.new_running = world.new_in_place,
+            Step::Revert => world.new_in_place = false,
+            Step::Reactivate => world.new_running = world.new_in_place,
+            Step::Clean => world.staged = false,
+            Step::Lock | Step::Arm | Step::Verify | Step::Confirm | Step::Reverify => {}
+        }
+    }
+
+    /// Runs until the end, or until so many events are recorded (the coordinator dies there).
+    fn run(&mut self, die_at: usize) -> Option<Run> {
+        let mut run = Run::replay(&self.plan, &self.events).expect("what was recorded is legal");
+        let mut waiting: Vec<(HostName, Step)> = Vec::new();
+        for _ in 0..200 {
+            if self.events.len() >= die_at && run.verdict().is_none() {
+                return None;
+            }
+            let new = match run.next() {
+                Next::Ended(_) => return Some(run),
+                Next::Record(event) => vec![event],
+                Next::Begin { step, hosts } => {
+                    if step == Step::Cut {
+                        assert!(self.world.values().all(|w| w.staged), "somebody moves before everybody can");
+                    }
+                    waiting.extend(hosts.iter().map(|h| (h.clone(), step)));
+                    hosts.into_iter().map(|host| Event::StepBegan { host, step }).collect()
+                }
+                Next::Wait => {
+                    let (host, step) = waiting.pop().expect("the run waits for something");
+                    vec![self.perform(host, step)]
+                }
+            };
+            for event in new {
+                run.apply(&event).expect("what the coordinator wants is legal");
+                self.events.push(event);
+            }
+        }
+        panic!("the run does not end: {:?}", self.events);
+    }
+
+    fn perform(&mut self, host: HostName, step: Step) -> Event {
+        let world = self.world.get_mut(&host).unwrap();
+        let found = self.faults.iter().position(|f| f.step == step && f.host == host);
+        let Some(fault) = found.map(|i| self.faults.remove(i)) else {
+            Self::effect(world, step);
+            return Event::StepDone { host, step };
+        };
+        if fault.happened {
+            Self::effect(world, step);
+        }
+        let reason = Reason::new(ReasonKind::ConnectionLost, "gone");
+        Event::StepFailed { host, step, certainty: fault.certainty, reason }
+    }
+
+    fn resume(&mut self) {
+        self.events.push(Event::Resumed { operator: "op@there".to_owned() });
+    }
+}
+
+fn faults() -> Vec<Fault> {
+    let mut all = Vec::new();
+    for step in Step::ALL {
+        for host in plan().hosts.keys() {
+            for (certainty, happened) in
+                [(Certainty::Failed, false), (Certainty::Unknown, false), (Certainty::Unknown, true)]
+            {
+                all.push(Fault { step: *step, host: host.clone(), certainty, happened });
+            }
+        }
+    }
+    all
+}
+
+/// The oracle: what the verdict promises is what the hosts hold.
+fn check(sim: &Sim, run: &Run, what: &dyn std::fmt::Debug) {
+    let new = sim.world.values().filter(|w| w.new_in_place && w.new_running).count();
+    let old = sim.world.values().filter(|w| !w.new_in_place && !w.new_running).count();
+    let clean = sim.world.values().all(|w| !w.staged);
+    match run.verdict().unwrap() {
+        Verdict::Rotated => assert!(new == 3 && clean, "{what:?}"),
+        Verdict::RotatedWithDebt => assert!(new == 3, "{what:?}"),
+        Verdict::RolledBack | Verdict::Refused => assert!(old == 3 && clean, "{what:?}"),
+        Verdict::Inconsistent => {
+            let named = run.hosts().values().filter(|h| h.trouble().is_some()).count();
+            assert!(named > 0, "a person must look, and no host is named: {what:?}");
+        }
+    }
+}
+
+#[test]
+fn without_faults_every_host_is_rotated_and_clean() {
+    let mut sim = Sim::new(Vec::new());
+    let run = sim.run(usize::MAX).unwrap();
+    assert_eq!(run.verdict(), Some(Verdict::Rotated));
+    assert!(run.hosts().values().all(|h| h.state(run.decision()) == HostState::Confirmed));
+    check(&sim, &run, &"no fault");
+}
+
+#[test]
+fn whichever_step_fails_once_the_verdict_is_true() {
+    let mut seen = BTreeSet::new();
+    for fault in faults() {
+        let mut sim = Sim::new(vec![fault.clone()]);
+        let run = sim.run(usize::MAX).unwrap();
+        check(&sim, &run, &fault);
+        seen.insert(run.verdict().unwrap());
+    }
+    // Steps back are reached only after another fault: see the next test. Here four ends are possible.
+    let expected =
+        [Verdict::RolledBack, Verdict::Refused, Verdict::RotatedWithDebt, Verdict::Inconsistent, Verdict::Rotated];
+    assert_eq!(seen, BTreeSet::from(expected));
+}
+
+#[test]
+fn whichever_second_step_fails_the_verdict_is_true_and_resume_mends_it() {
+    let mut inconsistent = 0;
+    for first in faults() {
+        for second in faults() {
+            let what = (first.clone(), second.clone());
+            let mut sim = Sim::new(vec![first.clone(), second]);
+            let run = sim.run(usize::MAX).unwrap();
+            check(&sim, &run, &what);
+            if matches!(run.verdict(), Some(Verdict::Inconsistent | Verdict::RotatedWithDebt)) {
+                inconsistent += 1;
+                sim.faults.clear();
+                sim.resume();
+                let run = sim.run(usize::MAX).unwrap();
+                check(&sim, &run, &what);
+                assert_ne!(run.verdict(), Some(Verdict::Inconsistent), "resume does not mend {what:?}");
+            }
+        }
+    }
+    assert!(inconsistent > 100, "the battery does not reach the ends that it is for: {inconsistent}");
+}
+
+#[test]
+fn wherever_the_coordinator_dies_resume_ends_the_run_with_a_true_verdict() {
+    let (mut deaths, mut verdicts) = (0, BTreeSet::new());
+    for fault in faults() {
+        for die_at in 3.. {
+            let mut sim = Sim::new(vec![fault.clone()]);
+            if sim.run(die_at).is_some() {
+                break;
+            }
+            deaths += 1;
+            sim.resume();
+            let run = sim.run(usize::MAX).unwrap();
+            check(&sim, &run, &(&fault, die_at));
+            verdicts.insert(run.verdict().unwrap());
+        }
+    }
+    assert!(deaths > 1_000, "only {deaths} deaths");
+    assert!(verdicts.contains(&Verdict::Rotated) && verdicts.contains(&Verdict::RolledBack));
+}
+
+#[test]
+fn an_interrupt_before_the_decision_takes_everybody_back_and_after_it_changes_nothing() {
+    let whole = {
+        let mut sim = Sim::new(Vec::new());
+        sim.run(usize::MAX).unwrap();
+        sim.events
+    };
+    let decided_at = whole.iter().position(|e| matches!(e, Event::Decided { .. })).unwrap();
+    for die_at in 3..whole.len() {
+        let mut sim = Sim::new(Vec::new());
+        assert!(sim.run(die_at).is_none());
+        sim.resume();
+        sim.events.push(Event::Interrupted);
+        let run = sim.run(usize::MAX).unwrap();
+        check(&sim, &run, &die_at);
+        let expected = if die_at <= decided_at { Decision::Rollback } else { Decision::Commit };
+        assert_eq!(run.decision(), Some(expected), "interrupted after {die_at} events");
+    }
+}
+
+#[test]
+fn what_cannot_follow_is_rejected_by_name() {
+    let plan = plan();
+    let mut run = Run::new(&plan);
+    let began = Sim::new(Vec::new()).events;
+    let early = run.apply(&began[1]).unwrap_err();
+    assert_eq!(early.to_string(), "`values-minted` cannot happen here: the run has not begun");
+    run.apply(&began[0]).unwrap();
+    run.apply(&began[1]).unwrap();
+    let twice = run.apply(&began[1]).unwrap_err();
+    assert_eq!(twice.to_string(), "`values-minted` cannot happen here: a run has one set of values");
+    let cut = Event::StepBegan { host: name("control"), step: Step::Cut };
+    let jump = run.apply(&cut).unwrap_err();
+    assert_eq!(
+        jump.to_string(),
+        "`step-began` cannot happen here: `control` must not be cut before every host is armed"
+    );
+    let confirm = Event::StepBegan { host: name("control"), step: Step::Confirm };
+    assert!(run.apply(&confirm).unwrap_err().to_string().contains("which is pending"));
+    let commit = Event::Decided { decision: Decision::Commit, cause: None };
+    assert!(run.apply(&commit).unwrap_err().to_string().contains("not every host has proved the new value"));
+    let stranger = Event::StepBegan { host: name("stranger"), step: Step::Lock };
+    assert!(run.apply(&stranger).unwrap_err().to_string().contains("not in the plan"));
+}
