@@ -1,0 +1,130 @@
+//! A draft and what the hosts said become a plan.
+
+use std::collections::BTreeMap;
+
+use crate::model::{
+    Become, Change, Fingerprint, HostName, HostPlan, PLAN_VERSION, Plan, PlannedValue, Playbook, Reason, ReasonKind,
+    ValueId,
+};
+
+use super::{Draft, DraftChange, DraftHost};
+
+/// What one host said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Where it was reached.
+    pub address: String,
+    /// How the program got its rights there.
+    pub become_user: Become,
+    /// What it holds, change by change in the draft's order.
+    pub changes: Vec<Result<ChangeFacts, Reason>>,
+}
+
+/// What a host holds where one change will be made. Values are known by their fingerprints, in the draft's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeFacts {
+    /// For a file: its real path, and the fingerprint of its whole content.
+    pub file: Option<(String, Fingerprint)>,
+    /// The values that it holds now.
+    pub values: Vec<Fingerprint>,
+}
+
+/// Why a host cannot take part as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostProblem {
+    /// Which host.
+    pub host: HostName,
+    /// Where on it, as the playbook names it.
+    pub place: String,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Makes the plan.
+///
+/// # Errors
+/// Everything that is in the way, on all hosts together.
+pub fn settle(
+    playbook: &Playbook,
+    draft: &Draft,
+    facts: &BTreeMap<HostName, HostFacts>,
+) -> Result<Plan, Vec<HostProblem>> {
+    let mut problems = Vec::new();
+    let mut old: BTreeMap<ValueId, (Fingerprint, HostName)> = BTreeMap::new();
+    let mut hosts = BTreeMap::new();
+    for (name, host) in &draft.hosts {
+        let Some(said) = facts.get(name) else {
+            let reason = Reason::new(ReasonKind::Unreachable, "it was not asked");
+            problems.push(HostProblem { host: name.clone(), place: String::new(), reason });
+            continue;
+        };
+        let mut changes = Vec::new();
+        for (change, held) in host.changes.iter().zip(&said.changes) {
+            let place = place(change);
+            match held {
+                Err(reason) => problems.push(HostProblem { host: name.clone(), place, reason: reason.clone() }),
+                Ok(held) => {
+                    for (value, fingerprint) in change.values().into_iter().zip(&held.values) {
+                        let (known, first) = old.entry(value.clone()).or_insert_with(|| (*fingerprint, name.clone()));
+                        if known != fingerprint {
+                            let detail = format!("it holds {fingerprint} as `{value}`, but `{first}` holds {known}");
+                            let reason = Reason::new(ReasonKind::Disagrees, detail);
+                            problems.push(HostProblem { host: name.clone(), place: place.clone(), reason });
+                        }
+                    }
+                    changes.push(settled(change, held));
+                }
+            }
+        }
+        hosts.insert(name.clone(), host_plan(host, said, changes));
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let planned = |(value, generate): (&ValueId, &_)| {
+        let (old, _) = old.get(value)?;
+        Some((value.clone(), PlannedValue { generate: *generate, old: *old }))
+    };
+    Ok(Plan {
+        version: PLAN_VERSION,
+        playbook: playbook.name.clone(),
+        summary: playbook.summary.clone(),
+        values: draft.values.iter().filter_map(planned).collect(),
+        hosts,
+        activate_batches: draft.activate_batches.clone(),
+        strategy: playbook.rollout.strategy,
+        lease: playbook.rollout.lease,
+        unreachable: playbook.rollout.unreachable,
+    })
+}
+
+fn host_plan(host: &DraftHost, said: &HostFacts, changes: Vec<Change>) -> HostPlan {
+    HostPlan {
+        address: said.address.clone(),
+        become_user: said.become_user,
+        changes,
+        activate: host.activate.clone(),
+        verify: host.verify.clone(),
+    }
+}
+
+fn place(change: &DraftChange) -> String {
+    match change {
+        DraftChange::File { path, .. } => path.clone(),
+        DraftChange::Sqlite { file, .. } => file.clone(),
+        DraftChange::Command { read, .. } => read.join(" "),
+    }
+}
+
+fn settled(change: &DraftChange, held: &ChangeFacts) -> Change {
+    match change {
+        DraftChange::File { path, edits, .. } => {
+            let (real_path, content) = held.file.clone().expect("a file was read as a file");
+            Change::File { path: path.clone(), real_path, content, edits: edits.clone() }
+        }
+        DraftChange::Sqlite { file, rows } => Change::Sqlite { file: file.clone(), rows: rows.clone() },
+        DraftChange::Command { read, write, value } => {
+            Change::Command { read: read.clone(), write: write.clone(), value: value.clone() }
+        }
+    }
+}
