@@ -1,1 +1,17 @@
 //! The program that runs on a host, and how we talk with it.
+//!
+//! One constant POSIX program goes over standard input to `/bin/sh -s`; from then on one framed request, one framed reply.
+//! The specification is [`crate::docs`]'s `protocol.md`.
+//!
+//! **Invariant:** no text is ever templated into shell; what a host says is bounded and strictly parsed.
+//! Tested in `tests/it/host_program.rs` under `/bin/sh`, in `tests/real/host_program.rs` under other shells.
+
+mod reply;
+mod request;
+mod session;
+mod sql;
+
+pub use reply::{CommandOutput, FileFacts, Held, HelloFacts, UnitFacts, Which};
+pub use request::{Request, ScriptKind};
+pub use session::{CallError, HostProgram, Nonce, PROGRAM};
+pub use sql::{SqlError, SqlRow, inspect_sql, parse_inspected, stage_sql};

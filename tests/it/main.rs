@@ -1,3 +1,6 @@
 //! Tests that need nothing but a Rust toolchain.
 
 mod coordinator;
+mod host_program;
+mod plan;
+mod walls;

@@ -1,0 +1,188 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Change the secrets of a whole fleet of hosts at one moment, prove it, or take the whole fleet back.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lockturn",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done and proved · 1 rolled back · 2 usage · 3 inventory or playbook not valid · 4 refused, nothing was changed\n\
+                  5 another run holds the lock · 6 a person must look · 7 done, something is still owed · 70 a bug in lockturn\n\n\
+                  Try it without any host: lockturn demo"
+)]
+pub struct Args {
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+
+    /// Inventory: a YAML file, or a directory of them
+    #[arg(short, long, global = true, value_name = "PATH", default_value = "inventory/")]
+    pub inventory: PathBuf,
+
+    /// Where runs are remembered [default: $XDG_STATE_HOME/lockturn]
+    #[arg(long, global = true, value_name = "DIR", env = "LOCKTURN_STATE")]
+    pub state: Option<PathBuf>,
+
+    /// How to speak [default: human on a terminal, plain elsewhere]
+    #[arg(long, global = true, value_name = "FORM")]
+    pub output: Option<Output>,
+
+    /// Host keys to trust, instead of those that the inventory names [default: ~/.ssh/known_hosts]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub known_hosts: Option<PathBuf>,
+
+    /// Do not ask before hosts are changed
+    #[arg(short, long, global = true)]
+    pub yes: bool,
+
+    /// Say more on standard error; twice for debugging
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// How to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Progress that redraws itself, and tables
+    Human,
+    /// Lines, one after the other
+    Plain,
+    /// One JSON object a line on standard output
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Write an inventory and a playbook to begin with
+    #[command(after_help = "Example:\n  lockturn init && $EDITOR inventory/hosts.yml && lockturn check")]
+    Init {
+        /// Where
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Validate the inventory and playbooks, without any connection
+    #[command(after_help = "Example:\n  lockturn check playbooks/worker-secret.yml")]
+    Check {
+        /// Playbooks to validate, besides the inventory
+        playbooks: Vec<PathBuf>,
+    },
+    /// List the hosts that a selector names
+    #[command(
+        after_help = "Examples:\n  lockturn hosts\n  lockturn hosts 'workers:!worker-3'\n  lockturn hosts 'zone=eu'"
+    )]
+    Hosts {
+        /// Which hosts
+        #[arg(default_value = "all")]
+        selector: String,
+    },
+    /// Show what a rotation would change, read only
+    #[command(after_help = "Example:\n  lockturn plan playbooks/worker-secret.yml")]
+    Plan {
+        /// The playbook
+        playbook: PathBuf,
+    },
+    /// Rotate: plan, ask, do, prove
+    #[command(
+        after_help = "Examples:\n  lockturn rotate playbooks/worker-secret.yml\n  lockturn rotate --yes --output json playbooks/worker-secret.yml"
+    )]
+    Rotate {
+        /// The playbook
+        playbook: PathBuf,
+    },
+    /// Finish a run that was left, asking the hosts what they hold
+    #[command(after_help = "Example:\n  lockturn resume")]
+    Resume {
+        /// Which run [default: the one that is unfinished]
+        run: Option<String>,
+    },
+    /// Take back a run that was left before it was decided
+    Rollback {
+        /// Which run [default: the one that is unfinished]
+        run: Option<String>,
+    },
+    /// Show what each host really holds now
+    Status {
+        /// The playbook that says which secrets live where
+        playbook: PathBuf,
+    },
+    /// List the runs
+    Runs,
+    /// Show one run
+    Show {
+        /// Which run
+        run: String,
+    },
+    /// Examine the ledger
+    Ledger {
+        /// What to do with it
+        #[command(subcommand)]
+        verb: LedgerVerb,
+    },
+    /// Watch an embedded fleet rotate, fail, and go back
+    Demo {
+        /// How many workers
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        workers: u32,
+    },
+    /// Keep an embedded fleet to play with
+    Lab {
+        /// What to do with it
+        #[command(subcommand)]
+        verb: LabVerb,
+    },
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+    /// The stand-in for sqlite3 on hosts of the embedded fleet
+    #[command(hide = true, name = "lab-sqlite3", disable_help_flag = true)]
+    LabSqlite3 {
+        /// As sqlite3 takes them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+/// What to do with the ledger.
+#[derive(Debug, Subcommand)]
+pub enum LedgerVerb {
+    /// Prove that no entry was changed, removed or reordered
+    Verify,
+}
+
+/// What to do with the embedded fleet.
+#[derive(Debug, Subcommand)]
+pub enum LabVerb {
+    /// Start it and keep it up until Ctrl-C
+    #[command(
+        after_help = "Example:\n  lockturn lab up --hosts 8\n  (elsewhere) lockturn -i lab/inventory.yml rotate lab/playbooks/worker-secret.yml"
+    )]
+    Up {
+        /// How many workers, besides the control plane
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        hosts: u32,
+        /// Where it lives
+        #[arg(long, default_value = "lab")]
+        dir: PathBuf,
+    },
+    /// Stop it
+    Down {
+        /// Where it lives
+        #[arg(long, default_value = "lab")]
+        dir: PathBuf,
+    },
+    /// Say whether it is up
+    Status {
+        /// Where it lives
+        #[arg(long, default_value = "lab")]
+        dir: PathBuf,
+    },
+}

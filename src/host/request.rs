@@ -1,0 +1,243 @@
+//! What a host can be asked, and its bytes.
+
+use zeroize::Zeroizing;
+
+use crate::model::{RunId, Secret, UnitAction};
+
+/// One request. What holds a value carries it as a [`Secret`] and sends it as payload, never as an argument.
+pub enum Request<'a> {
+    /// Which run this is, and what the host can do. Changes nothing.
+    Hello {
+        /// The run.
+        run: &'a RunId,
+        /// The number of this coordinator: each one that takes the run up has a greater one.
+        epoch: u64,
+        /// Where the host keeps a run's state, empty for the usual place.
+        state_dir: &'a str,
+        /// Directories searched first for tools, empty for none.
+        path: &'a str,
+    },
+    /// A file, with its metadata.
+    ReadFile {
+        /// Its path.
+        path: &'a str,
+        /// Whether a symbolic link is followed.
+        follow: bool,
+    },
+    /// The rows of a query.
+    Sqlite {
+        /// Path of the database.
+        file: &'a str,
+        /// The SQL.
+        sql: &'a Secret,
+    },
+    /// A program and its output.
+    Command {
+        /// Its time limit in seconds.
+        seconds: u64,
+        /// Its words.
+        words: &'a [String],
+        /// Its standard input.
+        input: &'a Secret,
+    },
+    /// What systemd says of a unit.
+    Unit {
+        /// The unit.
+        unit: &'a str,
+    },
+    /// Restart or reload of a unit.
+    ActivateUnit {
+        /// Which of the two.
+        action: UnitAction,
+        /// The unit.
+        unit: &'a str,
+        /// Its time limit in seconds.
+        seconds: u64,
+    },
+    /// Take the host for this run.
+    Lock,
+    /// Store bytes in the run's own directory.
+    Keep {
+        /// Under this name.
+        name: &'a str,
+        /// The bytes.
+        bytes: &'a Secret,
+    },
+    /// Bytes that `Keep` stored.
+    Fetch {
+        /// Their name.
+        name: &'a str,
+    },
+    /// Put new content beside a file, with a backup.
+    StageFile {
+        /// The number of the change, from 1.
+        number: usize,
+        /// The real path of the file.
+        path: &'a str,
+        /// SHA-256 of the content that was read, in hex.
+        sha256: &'a str,
+        /// The new content.
+        content: &'a Secret,
+    },
+    /// Store the scripts of a change.
+    StageScript {
+        /// The number of the change, from 1.
+        number: usize,
+        /// Which scripts they are.
+        kind: ScriptKind,
+        /// Path of the database, for `Sqlite`.
+        target: &'a str,
+        /// Names and bytes of the scripts.
+        parts: &'a [(&'static str, Secret)],
+    },
+    /// Try the way back of every change on a copy.
+    Rehearse,
+    /// Write down that the host waits for a confirmation.
+    Arm {
+        /// For how long, in seconds.
+        lease_seconds: u64,
+    },
+    /// Put every change in place.
+    Cut,
+    /// Take every change back.
+    Revert,
+    /// The decision is to stay.
+    Confirm,
+    /// What the host holds now.
+    Which,
+    /// Remove everything that the run left.
+    Clean,
+    /// Runs that have left something.
+    Leftovers,
+    /// End the program.
+    Bye,
+}
+
+/// Which scripts a change has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScriptKind {
+    /// SQL for `sqlite3`.
+    Sqlite,
+    /// Programs and the values for their standard input.
+    Command,
+}
+
+impl Request<'_> {
+    /// Its verb.
+    #[must_use]
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::ReadFile { .. } => "read-file",
+            Self::Sqlite { .. } => "sqlite",
+            Self::Command { .. } => "command",
+            Self::Unit { .. } => "unit",
+            Self::ActivateUnit { .. } => "activate-unit",
+            Self::Lock => "lock",
+            Self::Keep { .. } => "keep",
+            Self::Fetch { .. } => "fetch",
+            Self::StageFile { .. } => "stage-file",
+            Self::StageScript { .. } => "stage-script",
+            Self::Rehearse => "rehearse",
+            Self::Arm { .. } => "arm",
+            Self::Cut => "cut",
+            Self::Revert => "revert",
+            Self::Confirm => "confirm",
+            Self::Which => "which",
+            Self::Clean => "clean",
+            Self::Leftovers => "leftovers",
+            Self::Bye => "bye",
+        }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+        match self {
+            Self::Hello { run, epoch, state_dir, path } => {
+                vec![run.to_string(), epoch.to_string(), (*state_dir).to_owned(), (*path).to_owned()]
+            }
+            Self::ReadFile { path, follow } => vec![(*path).to_owned(), yes_no(*follow)],
+            Self::Sqlite { file, .. } => vec![(*file).to_owned()],
+            Self::Command { seconds, words, .. } => {
+                [seconds.to_string()].into_iter().chain(words.iter().cloned()).collect()
+            }
+            Self::Unit { unit } => vec![(*unit).to_owned()],
+            Self::ActivateUnit { action, unit, seconds } => {
+                vec![action.to_string(), (*unit).to_owned(), seconds.to_string()]
+            }
+            Self::Keep { name, .. } | Self::Fetch { name } => vec![(*name).to_owned()],
+            Self::StageFile { number, path, sha256, .. } => {
+                vec![number.to_string(), (*path).to_owned(), (*sha256).to_owned()]
+            }
+            Self::StageScript { number, kind, target, parts } => {
+                let kind = match kind {
+                    ScriptKind::Sqlite => "sqlite",
+                    ScriptKind::Command => "command",
+                };
+                let mut words = vec![number.to_string(), kind.to_owned(), (*target).to_owned()];
+                for (name, bytes) in *parts {
+                    words.extend([(*name).to_owned(), bytes.len().to_string()]);
+                }
+                words
+            }
+            Self::Arm { lease_seconds } => vec![lease_seconds.to_string()],
+            Self::Lock
+            | Self::Rehearse
+            | Self::Cut
+            | Self::Revert
+            | Self::Confirm
+            | Self::Which
+            | Self::Clean
+            | Self::Leftovers
+            | Self::Bye => Vec::new(),
+        }
+    }
+
+    fn payload(&self) -> Vec<&Secret> {
+        match self {
+            Self::Sqlite { sql: bytes, .. }
+            | Self::Command { input: bytes, .. }
+            | Self::Keep { bytes, .. }
+            | Self::StageFile { content: bytes, .. } => vec![bytes],
+            Self::StageScript { parts, .. } => parts.iter().map(|(_, bytes)| bytes).collect(),
+            Self::Hello { .. }
+            | Self::ReadFile { .. }
+            | Self::Unit { .. }
+            | Self::ActivateUnit { .. }
+            | Self::Lock
+            | Self::Fetch { .. }
+            | Self::Rehearse
+            | Self::Arm { .. }
+            | Self::Cut
+            | Self::Revert
+            | Self::Confirm
+            | Self::Which
+            | Self::Clean
+            | Self::Leftovers
+            | Self::Bye => Vec::new(),
+        }
+    }
+
+    /// The frame of this request.
+    ///
+    /// # Errors
+    /// If an argument has a line break or a NUL, which a frame cannot carry: the argument's position.
+    pub(super) fn frame(&self, seq: u64) -> Result<Zeroizing<Vec<u8>>, usize> {
+        let (arguments, payload) = (self.arguments(), self.payload());
+        if let Some(bad) = arguments.iter().position(|word| word.contains(['\n', '\r', '\0'])) {
+            return Err(bad);
+        }
+        let bytes: usize = payload.iter().map(|part| part.len()).sum();
+        let head = format!("{seq} {} {} {bytes}\n", self.verb(), arguments.len());
+        let mut frame = Zeroizing::new(Vec::with_capacity(head.len() + bytes + 4_096));
+        frame.extend_from_slice(head.as_bytes());
+        for word in &arguments {
+            frame.extend_from_slice(word.as_bytes());
+            frame.push(b'\n');
+        }
+        for part in payload {
+            frame.extend_from_slice(part.expose());
+        }
+        Ok(frame)
+    }
+}

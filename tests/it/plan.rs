@@ -1,0 +1,169 @@
+//! From a playbook and what the hosts say to a plan, and every way in which they do not fit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lockturn::model::{
+    Become, Change, Fingerprint, FingerprintKey, Generator, HostName, Millis, Placement, Playbook, Put, ReasonKind,
+    Rollout, Secret, SecretName, SecretSpec, Selector, Strategy, Target, Unreachable,
+};
+use lockturn::plan::{ChangeFacts, HostFacts, draft, settle};
+
+fn name(text: &str) -> HostName {
+    text.parse().unwrap()
+}
+
+fn select(selector: &Selector) -> Result<BTreeSet<HostName>, String> {
+    match selector.to_string().as_str() {
+        "workers" => Ok(BTreeSet::from([name("w1"), name("w2")])),
+        "control_plane" => Ok(BTreeSet::from([name("cp")])),
+        "nobody" => Ok(BTreeSet::new()),
+        other => Err(format!("`{other}` is neither a host nor a group")),
+    }
+}
+
+fn selector(text: &str) -> Selector {
+    serde_json::from_str(&format!("{text:?}")).unwrap()
+}
+
+fn secret() -> SecretName {
+    "shared".parse().unwrap()
+}
+
+fn dotenv(file: &str, key: &str) -> Placement {
+    Placement::Dotenv { file: file.to_owned(), key: key.to_owned(), follow: false }
+}
+
+fn rows() -> Placement {
+    Placement::Sqlite {
+        file: "m.db".to_owned(),
+        read: "SELECT s FROM w WHERE id = :host".to_owned(),
+        write: "UPDATE w SET s = :secret WHERE id = :host".to_owned(),
+    }
+}
+
+fn put(placement: Placement, for_each: Option<&str>) -> Put {
+    Put { secret: secret(), for_each: for_each.map(selector), placement }
+}
+
+fn target(hosts: &str, puts: Vec<Put>) -> Target {
+    Target { hosts: selector(hosts), become_user: None, put: puts, activate: Vec::new(), verify: Vec::new() }
+}
+
+fn playbook(targets: Vec<Target>) -> Playbook {
+    let spec = SecretSpec { generate: Generator::Hex(32), per: Some(selector("workers")) };
+    Playbook {
+        name: "worker-secret".to_owned(),
+        summary: String::new(),
+        secrets: BTreeMap::from([(secret(), spec)]),
+        targets,
+        rollout: Rollout {
+            strategy: Strategy::Lockstep,
+            activate_order: vec![selector("workers"), selector("control_plane")],
+            lease: Millis::from_secs(120),
+            unreachable: Unreachable::Abort,
+        },
+    }
+}
+
+fn both_sides() -> Playbook {
+    playbook(vec![
+        target("workers", vec![put(dotenv(".env", "S"), None)]),
+        target("control_plane", vec![put(rows(), Some("workers"))]),
+    ])
+}
+
+fn fingerprint(value: &str) -> Fingerprint {
+    FingerprintKey::new([7; 32]).fingerprint(&Secret::new(value.as_bytes().to_vec()))
+}
+
+fn facts(changes: Vec<ChangeFacts>) -> HostFacts {
+    let changes = changes.into_iter().map(Ok).collect();
+    HostFacts { address: "127.0.0.1:22".to_owned(), become_user: Become::None, changes }
+}
+
+fn file_facts(value: &str) -> HostFacts {
+    let file = Some(("/real/.env".to_owned(), fingerprint("content")));
+    facts(vec![ChangeFacts { file, values: vec![fingerprint(value)] }])
+}
+
+fn row_facts(values: &[&str]) -> HostFacts {
+    facts(vec![ChangeFacts { file: None, values: values.iter().map(|value| fingerprint(value)).collect() }])
+}
+
+fn errors(playbook: &Playbook) -> Vec<String> {
+    draft(playbook, &select).unwrap_err().into_iter().map(|error| error.to_string()).collect()
+}
+
+#[test]
+fn both_sides_of_each_workers_value_are_in_the_plan_and_workers_activate_first() {
+    let playbook = both_sides();
+    let draft = draft(&playbook, &select).unwrap();
+    let said = BTreeMap::from([
+        (name("w1"), file_facts("a")),
+        (name("w2"), file_facts("b")),
+        (name("cp"), row_facts(&["a", "b"])),
+    ]);
+    let plan = settle(&playbook, &draft, &said).unwrap();
+    let values: Vec<String> = plan.values.keys().map(ToString::to_string).collect();
+    assert_eq!(values, ["shared/w1", "shared/w2"]);
+    assert_eq!(plan.activate_batches, [vec![name("w1"), name("w2")], vec![name("cp")]]);
+    assert!(matches!(&plan.hosts[&name("cp")].changes[..], [Change::Sqlite { rows, .. }] if rows.len() == 2));
+    let json = serde_json::to_string(&plan).unwrap();
+    assert_eq!(serde_json::from_str::<lockturn::model::Plan>(&json).unwrap().hash(), plan.hash());
+}
+
+#[test]
+fn hosts_that_should_share_a_value_and_do_not_are_named_with_both_fingerprints() {
+    let playbook = both_sides();
+    let draft = draft(&playbook, &select).unwrap();
+    let said = BTreeMap::from([
+        (name("w1"), file_facts("a")),
+        (name("w2"), file_facts("b")),
+        (name("cp"), row_facts(&["a", "stale"])),
+    ]);
+    let problems = settle(&playbook, &draft, &said).unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert_eq!((&problems[0].host, problems[0].reason.kind), (&name("w2"), ReasonKind::Disagrees));
+}
+
+#[test]
+fn a_host_that_was_not_asked_is_a_problem_and_never_left_out() {
+    let playbook = both_sides();
+    let draft = draft(&playbook, &select).unwrap();
+    let said = BTreeMap::from([(name("w1"), file_facts("a")), (name("cp"), row_facts(&["a", "b"]))]);
+    let problems = settle(&playbook, &draft, &said).unwrap_err();
+    assert_eq!((problems.len(), &problems[0].host), (1, &name("w2")));
+}
+
+#[test]
+fn all_that_does_not_fit_is_said_at_once() {
+    let errors = errors(&playbook(vec![
+        target("nobody", vec![put(dotenv(".env", "S"), None)]),
+        target("web", vec![put(dotenv(".env", "S"), None)]),
+        target("control_plane", vec![put(dotenv(".env", "S"), None)]),
+    ]));
+    let expected = [
+        "targets/hosts: `nobody` names no host",
+        "targets/hosts: `web` is neither a host nor a group",
+        "`shared` is a value per host and `cp` has none of its own; say `for_each:`",
+        "`shared/w1` is put nowhere",
+        "`shared/w2` is put nowhere",
+    ];
+    assert_eq!(errors, expected);
+}
+
+#[test]
+fn two_puts_into_one_place_are_refused_and_two_keys_of_one_file_are_one_change() {
+    let twice = vec![put(dotenv(".env", "S"), None), put(dotenv(".env", "S"), None)];
+    assert!(errors(&playbook(vec![target("workers", twice)]))[0].contains("two puts write the same place"));
+    let two_keys = vec![put(dotenv(".env", "S"), None), put(dotenv(".env", "T"), None)];
+    let playbook = playbook(vec![target("workers", two_keys)]);
+    assert_eq!(draft(&playbook, &select).unwrap().hosts[&name("w1")].changes.len(), 1);
+}
+
+#[test]
+fn a_strategy_that_is_not_built_is_refused_and_not_taken_for_lockstep() {
+    let mut playbook = both_sides();
+    playbook.rollout.strategy = Strategy::Waves;
+    assert!(errors(&playbook)[0].contains("`lockstep` only"));
+}
