@@ -131,7 +131,7 @@ do_read_file() {
     # shellcheck disable=SC2012 # one known file: `ls -ldn` is the only portable way to its mode, owner and ACL mark
     line=$(ls -ldn -- "$real" 2>/dev/null) || { reply denied "$1 may not be looked at"; return; }
     # shellcheck disable=SC2086 # split on purpose: mode, links, owner, group, size
-    set -f; set -- "$1" $line; set +f
+    set -- "$1" $line
     [ "$3" = 1 ] || { reply not-plain "$1 has $3 names (hard links): replacing it would part them"; return; }
     [ "$6" -le 1048576 ] || { reply too-large "$1 has $6 bytes; 1048576 is the limit"; return; }
     [ -w "${real%/*}/" ] || { reply read-only "the directory of $1 takes no new file"; return; }
@@ -159,8 +159,10 @@ do_sqlite() {
 # scratch: a directory of this shell alone, inside the state, for answers too long for a variable.
 scratch() {
     scratch=$state/.scratch-$$
-    mkdir -p -- "$state" 2>/dev/null && mkdir -- "$scratch" 2>/dev/null ||
-        { refuse denied "$state cannot be written"; return 1; }
+    if ! mkdir -p -- "$state" 2>/dev/null || ! mkdir -- "$scratch" 2>/dev/null; then
+        refuse denied "$state cannot be written"
+        return 1
+    fi
 }
 
 # bounded SECONDS COMMAND...: ends what does not end by itself, where the host has `timeout`.
@@ -222,7 +224,10 @@ do_activate_unit() {
 
 # lock: one run a host, and of that run only the newest coordinator.
 do_lock() {
-    mkdir -p -- "$state" 2>/dev/null && chmod 700 "$state" 2>/dev/null || { reply denied "$state cannot be written"; return; }
+    if ! mkdir -p -- "$state" 2>/dev/null || ! chmod 700 "$state" 2>/dev/null; then
+        reply denied "$state cannot be written"
+        return
+    fi
     if ! mkdir -- "$state/lock" 2>/dev/null && [ ! -d "$state/lock" ]; then
         reply denied "$state/lock cannot be made"
         return
@@ -337,7 +342,7 @@ metadata() {
     # shellcheck disable=SC2012 # see do_read_file
     line=$(ls -ldn -- "$1")
     # shellcheck disable=SC2086 # split on purpose
-    set -f; set -- "$1" $line; set +f
+    set -- "$1" $line
     metadata="$2 $4 $5"
     case $2 in *+) has getfacl && metadata="$metadata $(getfacl -cpn -- "$1" 2>/dev/null)" ;; esac
     if has getfattr; then metadata="$metadata $(getfattr --absolute-names -d -m - -- "$1" 2>/dev/null | sed 1d)"; fi
