@@ -1,6 +1,7 @@
 //! Tests that need nothing but a Rust toolchain.
 
 mod coordinator;
+mod dotenv;
 mod host_program;
 mod plan;
 mod walls;
