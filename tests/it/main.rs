@@ -2,5 +2,6 @@
 
 mod coordinator;
 mod host_program;
+mod lab;
 mod plan;
 mod walls;
