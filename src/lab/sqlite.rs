@@ -55,7 +55,7 @@ impl Call {
         for arg in args {
             match arg.trim_start_matches('-') {
                 "readonly" if arg.starts_with('-') => flags = OpenFlags::SQLITE_OPEN_READ_ONLY,
-                "batch" | "bail" | "list" | "noheader" if arg.starts_with('-') => {}
+                "" | "batch" | "bail" | "list" | "noheader" if arg.starts_with('-') => {}
                 other if arg.starts_with('-') => return Err(SqliteError::Usage(format!("unknown option: -{other}"))),
                 _ => words.push(arg.clone()),
             }
@@ -159,13 +159,13 @@ mod tests {
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(a, b)").unwrap();
 
         let script = ".timeout 1000\nINSERT INTO t VALUES (1, 'x;y'), (NULL, 2.5);\nSELECT * FROM t;\n";
-        assert_eq!(call(&["-batch", "-bail", db], script), (Ok(()), "1|x;y\n|2.5\n".to_owned()));
+        assert_eq!(call(&["-batch", "-bail", "--", db], script), (Ok(()), "1|x;y\n|2.5\n".to_owned()));
 
         let (result, out) =
             call(&["-bail", db], "BEGIN; DELETE FROM t; SELECT count(*) FROM t; SELECT no_such; COMMIT;");
         assert_eq!(out, "0\n");
         assert!(result.unwrap_err().contains("no such column"));
         assert_eq!(call(&["-readonly", db, "SELECT count(*) FROM t"], "").1, "2\n");
-        assert!(call(&["-readonly", db], "DELETE FROM t;").0.is_err());
+        assert!(call(&["-readonly", "--", db], "DELETE FROM t;").0.is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! The embedded fleet, used as lockturn uses it: a russh client that runs commands and forwards connections.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,7 +37,7 @@ fn create(directory: &Path, workers: usize) -> Lab {
 }
 
 fn client_key(lab: &Lab) -> PrivateKey {
-    PrivateKey::read_openssh_file(&lab.client_key()).unwrap()
+    PrivateKey::read_openssh_file(lab.client_key()).unwrap()
 }
 
 async fn connect(lab: &Lab, host: &str, key: PrivateKey) -> Option<Handle<AnyHostKey>> {
@@ -248,6 +250,26 @@ async fn only_the_labs_key_is_let_in_and_commands_get_a_clean_environment() {
     running.stop().await;
 }
 
+/// Starts a command, with a child of its own, that holds a pipe open on `worker-50`; the task ends when both are dead.
+async fn hold_a_pipe(
+    lab: &Lab,
+    handle: &Handle<AnyHostKey>,
+) -> (tokio::task::JoinHandle<()>, russh::ChannelWriteHalf<client::Msg>) {
+    assert_eq!(exec(handle, "rm -f alive; mkfifo alive", b"").await.0, 0);
+    let path = lab.host_directory("worker-50").join("alive");
+    let (sender, opened) = tokio::sync::oneshot::channel();
+    let alive = tokio::task::spawn_blocking(move || {
+        let mut pipe = std::fs::File::open(path).unwrap();
+        sender.send(()).unwrap();
+        std::io::copy(&mut pipe, &mut std::io::sink()).unwrap();
+    });
+    let (mut read, write) = handle.channel_open_session().await.unwrap().split();
+    write.exec(true, "exec 3>alive; sleep 600 & sleep 600").await.unwrap();
+    tokio::spawn(async move { while read.wait().await.is_some() {} });
+    opened.await.unwrap();
+    (alive, write)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_hosts_start_stop_and_start_again_and_leave_no_process() {
     let directory = tempfile::tempdir().unwrap();
@@ -259,20 +281,12 @@ async fn fifty_hosts_start_stop_and_start_again_and_leave_no_process() {
     let running = tokio::time::timeout(PATIENCE, lab.start()).await.unwrap().unwrap();
     assert_eq!(lab.hosts().iter().filter(|host| host.role == Role::Worker).count(), 50);
     let handle = login(&lab, "worker-50").await;
-    let channel = handle.channel_open_session().await.unwrap();
-    let (mut read, write) = channel.split();
-    write.exec(true, "echo $$; sleep 600 & wait").await.unwrap();
-    let pid = loop {
-        if let ChannelMsg::Data { data } = read.wait().await.unwrap() {
-            break String::from_utf8(data.to_vec()).unwrap().trim().parse::<i32>().unwrap();
-        }
-    };
-    let group = rustix::process::Pid::from_raw(pid).unwrap();
-    assert!(rustix::process::test_kill_process_group(group).is_ok());
+    let (alive, write) = hold_a_pipe(&lab, &handle).await;
+    write.close().await.unwrap();
+    tokio::time::timeout(PATIENCE, alive).await.expect("the command outlives its channel").unwrap();
+    let (alive, _write) = hold_a_pipe(&lab, &handle).await;
     tokio::time::timeout(PATIENCE, running.stop()).await.expect("the lab stops");
-    // The killed grandchild belongs to init now, which may take a moment to reap it: a zombie counts as gone.
-    let gone = || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_err();
-    assert!(gone(), "the command outlives its lab");
+    tokio::time::timeout(PATIENCE, alive).await.expect("the command outlives its lab").unwrap();
     for host in lab.hosts() {
         assert!(std::net::TcpStream::connect(host.address).is_err(), "{} still listens", host.name);
     }
