@@ -48,6 +48,12 @@ impl Drop for Connection {
 }
 
 impl Connection {
+    fn drop_if_down(&self) {
+        if Fault::of_host(&self.host.directory) == Fault::Down {
+            self.token.cancel();
+        }
+    }
+
     fn check(&self, key: &PublicKey) -> Auth {
         // The comment of a key is not part of it.
         if key.key_data() == self.client.key_data() { Auth::Accept } else { Auth::reject() }
@@ -56,6 +62,12 @@ impl Connection {
 
 impl Handler for Connection {
     type Error = russh::Error;
+
+    /// A host that went down by its file `fault` is noticed with the next bytes that the client sends.
+    async fn data(&mut self, _id: ChannelId, _data: &[u8], _session: &mut Session) -> Result<(), Self::Error> {
+        self.drop_if_down();
+        Ok(())
+    }
 
     async fn auth_publickey_offered(&mut self, _user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
         Ok(self.check(offer.public_key))
@@ -71,6 +83,7 @@ impl Handler for Connection {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
+        self.drop_if_down();
         self.open.insert(channel.id(), channel);
         reply.accept().await;
         Ok(())
@@ -86,6 +99,7 @@ impl Handler for Connection {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
+        self.drop_if_down();
         let own = matches!(address, "127.0.0.1" | "localhost") && port == u32::from(self.host.host.role.service_port());
         if !own || !self.host.service().show().active {
             reply.reject(ChannelOpenFailure::ConnectFailed).await;
@@ -103,10 +117,6 @@ impl Handler for Connection {
     }
 
     async fn exec_request(&mut self, id: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Self::Error> {
-        if Fault::of_host(&self.host.directory) == Fault::Down {
-            self.token.cancel();
-            return Ok(());
-        }
         let (Some(channel), Ok(command)) = (self.open.remove(&id), String::from_utf8(data.to_vec())) else {
             return session.channel_failure(id);
         };

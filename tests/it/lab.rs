@@ -225,8 +225,50 @@ async fn a_host_misbehaves_as_it_is_told() {
     tokio::time::timeout(PATIENCE, handle).await.expect("the connection outlives its host").ok();
     assert!(connect(running.lab(), "worker-1", client_key(running.lab())).await.is_none());
     running.set_fault("worker-1", Fault::None).unwrap();
-    login(running.lab(), "worker-1").await;
+    let handle = login(running.lab(), "worker-1").await;
+    let (mut read, write) = handle.channel_open_session().await.unwrap().split();
+    write.exec(true, "cat").await.unwrap();
+    std::fs::write(running.lab().host_directory("worker-1").join("fault"), "down\n").unwrap();
+    write.data(&b"hello"[..]).await.unwrap();
+    tokio::time::timeout(PATIENCE, async { while read.wait().await.is_some() {} }).await.expect("the file is not read");
     assert!(matches!(running.set_fault("worker-9", Fault::None), Err(LabError::NoSuchHost(_))));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_program_runs_unchanged_with_the_stand_ins() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = create(directory.path(), 1).start().await.unwrap();
+    let handle = login(running.lab(), "worker-1").await;
+    let mut channel = handle.channel_open_session().await.unwrap();
+    channel.exec(true, "exec /bin/sh -s").await.unwrap();
+    channel.data(&include_bytes!("../../src/host/program.sh")[..]).await.unwrap();
+    let nonce = "0123456789abcdef0123456789abcdef";
+    let requests = [
+        format!("{nonce}\n1 hello 4 0\n01ARZ3NDEKTSV4RRFFQ69G5FAV\n1\n.lockturn\nbin\n"),
+        "2 activate-unit 3 0\nrestart\nnanoclaw-worker\n20\n".to_owned(),
+        "3 unit 1 0\nnanoclaw-worker\n".to_owned(),
+        "4 unit 1 0\nno-such\n".to_owned(),
+    ];
+    let answers = ["LOCKTURN-READY 1\n", "tool systemctl", " 2 ok", "ActiveState=active", " 4 unit-missing"];
+    let mut said = String::new();
+    for (number, answer) in answers.iter().enumerate() {
+        let wait = async {
+            while !said.contains(answer) {
+                match channel.wait().await.expect("the program ends") {
+                    ChannelMsg::Data { data } => said.push_str(std::str::from_utf8(&data).unwrap()),
+                    ChannelMsg::ExitStatus { exit_status } => panic!("it exits with {exit_status}: {said}"),
+                    _ => {}
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE / 4, wait).await.is_err() {
+            panic!("no `{answer}` in {said}");
+        }
+        if let Some(request) = requests.get(number) {
+            channel.data(request.as_bytes()).await.unwrap();
+        }
+    }
     running.stop().await;
 }
 
