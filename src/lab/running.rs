@@ -48,6 +48,8 @@ impl Host {
 pub struct RunningLab {
     lab: Lab,
     hosts: HashMap<String, Arc<Host>>,
+    /// The control pipe, once this process made it.
+    control: Option<PathBuf>,
     token: CancellationToken,
     tasks: TaskTracker,
 }
@@ -61,6 +63,7 @@ impl Lab {
         let running = RunningLab {
             lab: self.clone(),
             hosts: HashMap::new(),
+            control: None,
             token: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -71,7 +74,6 @@ impl Lab {
 impl RunningLab {
     async fn start(mut self) -> Result<Self, LabError> {
         let client = Arc::new(self.lab.client_public_key()?);
-        let pipe = systemctl::make_pipe(&self.lab.control())?;
         for host in self.lab.hosts() {
             let directory = self.lab.host_directory(&host.name);
             let mut service = Service::new(directory.clone(), host.role);
@@ -99,6 +101,10 @@ impl RunningLab {
             });
             self.hosts.insert(host.name.clone(), running);
         }
+        // Only now: a lab that runs already has the addresses, and must not lose its pipe to this one.
+        let control = self.lab.control();
+        let pipe = systemctl::make_pipe(&control)?;
+        self.control = Some(control);
         let serve = systemctl::serve(pipe, self.hosts.clone(), self.token.clone(), self.tasks.clone());
         self.tasks.spawn(serve);
         Ok(self)
@@ -137,7 +143,9 @@ impl Drop for RunningLab {
     fn drop(&mut self) {
         self.token.cancel();
         // A stand-in that finds no pipe says that the lab is not running; one that found it would wait.
-        let _ = std::fs::remove_file(self.lab.control());
+        if let Some(control) = &self.control {
+            let _ = std::fs::remove_file(control);
+        }
     }
 }
 

@@ -323,6 +323,8 @@ async fn fifty_hosts_start_stop_and_start_again_and_leave_no_process() {
     let running = tokio::time::timeout(PATIENCE, lab.start()).await.unwrap().unwrap();
     assert_eq!(lab.hosts().iter().filter(|host| host.role == Role::Worker).count(), 50);
     let handle = login(&lab, "worker-50").await;
+    assert!(matches!(lab.start().await, Err(LabError::Listen { .. })), "it runs already");
+    assert_eq!(restart(&handle, "nanoclaw-worker").await, 0, "the second start leaves the first alone");
     let (alive, write) = hold_a_pipe(&lab, &handle).await;
     write.close().await.unwrap();
     tokio::time::timeout(PATIENCE, alive).await.expect("the command outlives its channel").unwrap();
