@@ -3,5 +3,6 @@
 mod coordinator;
 mod dotenv;
 mod host_program;
+mod lab;
 mod plan;
 mod walls;
