@@ -3,6 +3,7 @@
 mod coordinator;
 mod dotenv;
 mod host_program;
+mod journal;
 mod lab;
 mod plan;
 mod walls;

@@ -1,0 +1,289 @@
+//! The ledger in SQLite: WAL and `synchronous=FULL`, so that what is appended is on the disk when `append` returns.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior, params};
+
+use crate::model::{Decision, Entry, Event, Millis, Plan, RunId, Verdict};
+
+use super::chain;
+use super::{Broken, JournalError, StateDir};
+
+/// The format of the tables. A later one is refused, an earlier one would be migrated here.
+const FORMAT: u32 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE runs (
+    run TEXT PRIMARY KEY,
+    plan TEXT NOT NULL,
+    began_unix_ms INTEGER NOT NULL,
+    operator TEXT NOT NULL
+) STRICT;
+CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY,
+    run TEXT NOT NULL REFERENCES runs(run),
+    at_unix_ms INTEGER NOT NULL,
+    elapsed_ms INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    hash TEXT NOT NULL
+) STRICT;
+CREATE INDEX entries_of_run ON entries(run, seq);
+CREATE TRIGGER entries_stay BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER entries_remain BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER runs_stay BEFORE UPDATE ON runs BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER runs_remain BEFORE DELETE ON runs BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+";
+
+/// The ledger.
+pub struct Journal {
+    db: Connection,
+    poisoned: bool,
+}
+
+/// One run, in a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunSummary {
+    /// Its identity.
+    pub run: RunId,
+    /// The playbook's name.
+    pub playbook: String,
+    /// When it began.
+    pub began_unix: Millis,
+    /// Who began it.
+    pub operator: String,
+    /// The decision, once it was made.
+    pub decision: Option<Decision>,
+    /// What became of it, once it ended.
+    pub verdict: Option<Verdict>,
+}
+
+impl RunSummary {
+    /// Whether something is left to be done: it never ended, or ended where `resume` goes on.
+    #[must_use]
+    pub const fn is_unfinished(&self) -> bool {
+        match self.verdict {
+            None | Some(Verdict::RotatedWithDebt | Verdict::Inconsistent) => true,
+            Some(Verdict::Rotated | Verdict::RolledBack | Verdict::Refused) => false,
+        }
+    }
+}
+
+impl Journal {
+    /// Opens the ledger for writing, making it if need be. The caller holds the state directory's lock.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or was written by a later version.
+    pub fn open(dir: &StateDir) -> Result<Self, JournalError> {
+        let path = dir.join("ledger.db");
+        // Made with its mode before SQLite sees it: the side files get the same.
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| JournalError::Io { path: path.clone(), source })?;
+        let mut db = Connection::open(&path)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", "FULL")?;
+        db.pragma_update(None, "foreign_keys", true)?;
+        let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        match version(&transaction)? {
+            0 => {
+                transaction.execute_batch(SCHEMA)?;
+                transaction.pragma_update(None, "user_version", FORMAT)?;
+            }
+            FORMAT => {}
+            version => return Err(JournalError::Later { version }),
+        }
+        transaction.commit()?;
+        Ok(Self { db, poisoned: false })
+    }
+
+    /// Opens the ledger for reading, while another process may write. `None` if there is none yet.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_to_read(dir: &StateDir) -> Result<Option<Self>, JournalError> {
+        let path = dir.join("ledger.db");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        match version(&db)? {
+            // Made, and not yet filled, by a process that is at it just now.
+            0 => Ok(None),
+            FORMAT => Ok(Some(Self { db, poisoned: false })),
+            version => Err(JournalError::Later { version }),
+        }
+    }
+
+    /// Remembers a run and its plan. Its first entries follow with [`Journal::append`].
+    ///
+    /// # Errors
+    /// If it is not durable. The ledger is then poisoned.
+    pub fn begin_run(&mut self, run: &RunId, plan: &Plan, began: Millis, operator: &str) -> Result<(), JournalError> {
+        let plan = serde_json::to_string(plan).expect("a plan has only string keys and finite numbers");
+        self.write(|db| {
+            let values = params![run.as_str(), plan, number(began), operator];
+            db.execute("INSERT INTO runs(run, plan, began_unix_ms, operator) VALUES (?1, ?2, ?3, ?4)", values)?;
+            Ok(())
+        })
+    }
+
+    /// Makes these entries durable, all or none.
+    ///
+    /// # Errors
+    /// If they are not durable. The ledger is then poisoned: a failed sync must not be tried again, because the second one may
+    /// succeed without the first one's data.
+    pub fn append(&mut self, run: &RunId, entries: &[Entry]) -> Result<(), JournalError> {
+        assert!(entries.iter().all(|entry| !entry.event.is_note()), "a note is not a fact");
+        self.write(|db| {
+            let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let last = "SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1";
+            let (mut seq, mut before): (u64, String) =
+                match transaction.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?))) {
+                    Ok(last) => last,
+                    Err(rusqlite::Error::QueryReturnedNoRows) => (0, chain::FIRST.to_owned()),
+                    Err(error) => return Err(error),
+                };
+            for entry in entries {
+                seq += 1;
+                let event = serde_json::to_string(&entry.event).expect("an event has only string keys");
+                let hash = chain::hash(&before, seq, run.as_str(), entry.at_unix.0, entry.elapsed.0, &event);
+                transaction.execute(
+                    "INSERT INTO entries(seq, run, at_unix_ms, elapsed_ms, event, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    params![seq, run.as_str(), number(entry.at_unix), number(entry.elapsed), event, hash],
+                )?;
+                before = hash;
+            }
+            transaction.commit()
+        })
+    }
+
+    fn write(&mut self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<()>) -> Result<(), JournalError> {
+        if self.poisoned {
+            return Err(JournalError::Poisoned);
+        }
+        work(&mut self.db).map_err(|error| {
+            self.poisoned = true;
+            JournalError::Database(error)
+        })
+    }
+
+    /// The plan of a run.
+    ///
+    /// # Errors
+    /// If there is no such run, or its plan cannot be read.
+    pub fn plan(&self, run: &RunId) -> Result<Plan, JournalError> {
+        let found = self.db.query_row("SELECT plan FROM runs WHERE run = ?1", [run.as_str()], |row| row.get(0));
+        let json: String = found.map_err(|error| match error {
+            rusqlite::Error::QueryReturnedNoRows => JournalError::NoSuchRun(run.to_string()),
+            error => JournalError::Database(error),
+        })?;
+        serde_json::from_str(&json).map_err(|error| broken(0, format!("the plan of {run}: {error}")))
+    }
+
+    /// The entries of a run, in order.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn entries(&self, run: &RunId) -> Result<Vec<Entry>, JournalError> {
+        let query = "SELECT seq, run, at_unix_ms, elapsed_ms, event, hash FROM entries WHERE run = ?1 ORDER BY seq";
+        let mut statement = self.db.prepare(query)?;
+        let stored = statement.query_map([run.as_str()], Stored::read)?.collect::<Result<Vec<_>, _>>()?;
+        stored.iter().map(Stored::entry).collect()
+    }
+
+    /// All runs, the latest last.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn runs(&self) -> Result<Vec<RunSummary>, JournalError> {
+        let mut statement = self.db.prepare("SELECT run, began_unix_ms, operator FROM runs ORDER BY run")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, u64>(1)?, row.get(2)?)))?;
+        let mut runs = Vec::new();
+        for row in rows {
+            let (run, began, operator): (String, u64, String) = row?;
+            let run: RunId = run.parse().map_err(|error| broken(0, format!("the name of a run: {error}")))?;
+            let (mut decision, mut verdict) = (None, None);
+            for entry in self.entries(&run)? {
+                match entry.event {
+                    Event::Decided { decision: made, .. } => decision = Some(made),
+                    Event::RunEnded { verdict: ended } => verdict = Some(ended),
+                    Event::Resumed { .. } => verdict = None,
+                    _ => {}
+                }
+            }
+            let playbook = self.plan(&run)?.playbook;
+            runs.push(RunSummary { run, playbook, began_unix: Millis(began), operator, decision, verdict });
+        }
+        Ok(runs)
+    }
+
+    /// Proves that no entry was changed, removed or reordered, and counts them. (Entries cut off at the end leave no trace in the
+    /// chain: compare the count or the last hash with a copy kept elsewhere.)
+    ///
+    /// # Errors
+    /// [`JournalError::Broken`] with the first entry that is not as it was written.
+    pub fn verify(&self) -> Result<u64, JournalError> {
+        let mut statement =
+            self.db.prepare("SELECT seq, run, at_unix_ms, elapsed_ms, event, hash FROM entries ORDER BY seq")?;
+        let mut before = chain::FIRST.to_owned();
+        let mut count = 0;
+        for stored in statement.query_map([], Stored::read)? {
+            let stored = stored?;
+            count += 1;
+            if stored.seq != count {
+                return Err(broken(count, "it is missing".to_owned()));
+            }
+            let hash = chain::hash(&before, stored.seq, &stored.run, stored.at_unix, stored.elapsed, &stored.event);
+            if hash != stored.hash {
+                return Err(broken(count, "it is not as it was written".to_owned()));
+            }
+            stored.entry()?;
+            before = hash;
+        }
+        Ok(count)
+    }
+}
+
+struct Stored {
+    seq: u64,
+    run: String,
+    at_unix: u64,
+    elapsed: u64,
+    event: String,
+    hash: String,
+}
+
+impl Stored {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            seq: row.get(0)?,
+            run: row.get(1)?,
+            at_unix: row.get(2)?,
+            elapsed: row.get(3)?,
+            event: row.get(4)?,
+            hash: row.get(5)?,
+        })
+    }
+
+    fn entry(&self) -> Result<Entry, JournalError> {
+        let event = serde_json::from_str(&self.event).map_err(|error| broken(self.seq, error.to_string()))?;
+        Ok(Entry { at_unix: Millis(self.at_unix), elapsed: Millis(self.elapsed), event })
+    }
+}
+
+fn version(db: &Connection) -> rusqlite::Result<u32> {
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+fn number(millis: Millis) -> i64 {
+    i64::try_from(millis.0).unwrap_or(i64::MAX)
+}
+
+fn broken(seq: u64, why: String) -> JournalError {
+    JournalError::Broken(Broken { seq, why })
+}

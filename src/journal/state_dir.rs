@@ -1,0 +1,92 @@
+//! The directory that remembers: its rights, its lock and its key.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::model::FingerprintKey;
+
+use super::JournalError;
+
+/// The directory that remembers.
+#[derive(Debug, Clone)]
+pub struct StateDir(PathBuf);
+
+/// Held as long as one process works with the state; the kernel lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct StateLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+
+impl StateDir {
+    /// Opens the directory, making it if need be.
+    ///
+    /// # Errors
+    /// If it cannot be made or written, or if others may look into it.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let io = |source| JournalError::Io { path: path.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+        let metadata = fs::metadata(path).map_err(io)?;
+        if metadata.mode() & 0o077 != 0 {
+            return Err(JournalError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
+        }
+        Ok(Self(path.to_owned()))
+    }
+
+    /// A file in it.
+    #[must_use]
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Takes the directory for one process. `holder` says who that is, to whoever comes second.
+    ///
+    /// # Errors
+    /// [`JournalError::Locked`] with the holder's words.
+    pub fn lock(&self, holder: &str) -> Result<StateLock, JournalError> {
+        let path = self.join("lock");
+        let io = |source| JournalError::Io { path: path.clone(), source };
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut words = String::new();
+                // The holder may be writing its words just now; then its name is not known, and that it holds is.
+                let _read = file.read_to_string(&mut words);
+                return Err(JournalError::Locked { holder: words.trim().to_owned() });
+            }
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+        }
+        file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(io)?;
+        Ok(StateLock(file))
+    }
+
+    /// The key of all fingerprints; `random` makes it the first time.
+    ///
+    /// # Errors
+    /// If it cannot be read or made, or is not a key.
+    pub fn fingerprint_key(
+        &self,
+        random: impl FnOnce() -> [u8; FingerprintKey::BYTES],
+    ) -> Result<FingerprintKey, JournalError> {
+        let path = self.join("fingerprint.key");
+        let io = |source| JournalError::Io { path: path.clone(), source };
+        let mut bytes = [0; FingerprintKey::BYTES];
+        match File::open(&path) {
+            Ok(mut file) => file.read_exact(&mut bytes).map_err(io)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                bytes = random();
+                // Written beside and renamed, so that a crash never leaves half a key.
+                let part = self.join("fingerprint.key.part");
+                let mut file =
+                    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part).map_err(io)?;
+                file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io)?;
+                fs::rename(&part, &path).map_err(io)?;
+                File::open(&self.0).and_then(|dir| dir.sync_all()).map_err(io)?;
+            }
+            Err(error) => return Err(io(error)),
+        }
+        Ok(FingerprintKey::new(bytes))
+    }
+}

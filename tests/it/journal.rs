@@ -1,0 +1,153 @@
+//! The ledger remembers, and notices what was done to it.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+
+use lockturn::journal::{Journal, JournalError, StateDir};
+use lockturn::model::{Decision, Entry, Event, Millis, PLAN_VERSION, Plan, RunId, Strategy, Unreachable, Verdict};
+
+fn run() -> RunId {
+    "01JRUN".parse().unwrap()
+}
+
+fn plan() -> Plan {
+    Plan {
+        version: PLAN_VERSION,
+        playbook: "p".to_owned(),
+        summary: String::new(),
+        values: BTreeMap::new(),
+        hosts: BTreeMap::new(),
+        activate_batches: Vec::new(),
+        strategy: Strategy::Lockstep,
+        lease: Millis(1),
+        unreachable: Unreachable::Abort,
+    }
+}
+
+fn entry(event: Event) -> Entry {
+    Entry { at_unix: Millis(1_700_000_000_000), elapsed: Millis(7), event }
+}
+
+fn three() -> Vec<Entry> {
+    let decided = Event::Decided { decision: Decision::Rollback, cause: None };
+    [Event::Interrupted, decided, Event::RunEnded { verdict: Verdict::Refused }].map(entry).into()
+}
+
+fn written(dir: &StateDir) -> Journal {
+    let mut journal = Journal::open(dir).unwrap();
+    journal.begin_run(&run(), &plan(), Millis(5), "op@here").unwrap();
+    journal.append(&run(), &three()).unwrap();
+    journal
+}
+
+fn state() -> (tempfile::TempDir, StateDir) {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = StateDir::open(&temp.path().join("state")).unwrap();
+    (temp, dir)
+}
+
+/// Changes the ledger behind its back, as a person with `sqlite3` could.
+fn tamper(dir: &StateDir, sql: &str) {
+    let db = rusqlite::Connection::open(dir.join("ledger.db")).unwrap();
+    db.execute_batch(&format!("DROP TRIGGER entries_stay; DROP TRIGGER entries_remain; {sql}")).unwrap();
+}
+
+#[test]
+fn what_is_appended_is_there_after_the_process() {
+    let (_temp, dir) = state();
+    drop(written(&dir));
+    let journal = Journal::open(&dir).unwrap();
+    assert_eq!(journal.entries(&run()).unwrap(), three());
+    assert_eq!(journal.plan(&run()).unwrap(), plan());
+    assert_eq!(journal.verify().unwrap(), 3);
+    let runs = journal.runs().unwrap();
+    assert_eq!((runs.len(), runs[0].verdict, runs[0].is_unfinished()), (1, Some(Verdict::Refused), false));
+}
+
+#[test]
+fn a_change_a_gap_and_a_swap_are_noticed_and_named() {
+    for (sql, first_bad) in [
+        ("UPDATE entries SET at_unix_ms = at_unix_ms + 1 WHERE seq = 2", 2),
+        ("UPDATE entries SET event = replace(event, 'refused', 'rotated') WHERE seq = 3", 3),
+        ("DELETE FROM entries WHERE seq = 1", 1),
+        ("DELETE FROM entries WHERE seq = 2", 2),
+        (
+            "UPDATE entries SET seq = 9 WHERE seq = 1; UPDATE entries SET seq = 1 WHERE seq = 2; UPDATE entries SET seq = 2 WHERE seq = 9",
+            1,
+        ),
+    ] {
+        let (_temp, dir) = state();
+        drop(written(&dir));
+        tamper(&dir, sql);
+        match Journal::open(&dir).unwrap().verify() {
+            Err(JournalError::Broken(broken)) => assert_eq!(broken.seq, first_bad, "{sql}"),
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_database_itself_refuses_to_forget() {
+    let (_temp, dir) = state();
+    drop(written(&dir));
+    let db = rusqlite::Connection::open(dir.join("ledger.db")).unwrap();
+    for sql in
+        ["UPDATE entries SET event = '{}'", "DELETE FROM entries", "DELETE FROM runs", "UPDATE runs SET plan = ''"]
+    {
+        assert!(db.execute_batch(sql).unwrap_err().to_string().contains("append-only"), "{sql}");
+    }
+}
+
+#[test]
+fn after_one_failed_write_nothing_more_is_written() {
+    let (_temp, dir) = state();
+    let mut journal = written(&dir);
+    // The same run twice stands for a full disk: SQLite says no.
+    assert!(matches!(journal.begin_run(&run(), &plan(), Millis(5), "op"), Err(JournalError::Database(_))));
+    assert!(matches!(journal.append(&run(), &three()), Err(JournalError::Poisoned)));
+    assert_eq!(Journal::open(&dir).unwrap().verify().unwrap(), 3);
+}
+
+#[test]
+fn the_second_process_is_told_who_came_first() {
+    let (_temp, dir) = state();
+    let first = dir.lock("op@here, process 1").unwrap();
+    match dir.lock("op@there, process 2") {
+        Err(JournalError::Locked { holder }) => assert_eq!(holder, "op@here, process 1"),
+        other => panic!("{other:?}"),
+    }
+    drop(first);
+    drop(dir.lock("op@there, process 2").unwrap());
+}
+
+#[test]
+fn others_cannot_look_into_it() {
+    let (temp, dir) = state();
+    drop(written(&dir));
+    drop(dir.fingerprint_key(|| [1; 32]).unwrap());
+    for name in ["ledger.db", "fingerprint.key"] {
+        assert_eq!(std::fs::metadata(dir.join(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+    }
+    let open = temp.path().join("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(matches!(StateDir::open(&open), Err(JournalError::Exposed { mode: 0o755, .. })));
+}
+
+#[test]
+fn the_key_of_fingerprints_is_made_once() {
+    let (_temp, dir) = state();
+    let value = lockturn::model::Secret::new(b"v".to_vec());
+    let first = dir.fingerprint_key(|| [1; 32]).unwrap().fingerprint(&value);
+    let second = dir.fingerprint_key(|| panic!("made twice")).unwrap().fingerprint(&value);
+    assert_eq!(first, second);
+}
+
+#[test]
+fn a_later_format_is_refused() {
+    let (_temp, dir) = state();
+    drop(written(&dir));
+    rusqlite::Connection::open(dir.join("ledger.db")).unwrap().pragma_update(None, "user_version", 9).unwrap();
+    assert!(matches!(Journal::open(&dir), Err(JournalError::Later { version: 9 })));
+    assert!(matches!(Journal::open_to_read(&dir), Err(JournalError::Later { version: 9 })));
+}
