@@ -7,7 +7,6 @@
 //! Tested in `tests/it/lab.rs`.
 
 mod create;
-mod cut;
 mod error;
 mod exec;
 mod fault;

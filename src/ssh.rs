@@ -1,1 +1,20 @@
 //! Real connections: russh, host keys, authentication, jump hosts, forwarding.
+//!
+//! russh's defaults trust the peer too much (it accepts every channel that a server opens, and waits for ever); each of them is
+//! overridden here, and nowhere else does the product touch russh's client.
+//!
+//! **Invariant:** no byte is sent for authentication before the host's key was found in known_hosts; every wait has a deadline; what a
+//! host sends is bounded. Tested in `tests/it/ssh.rs` against hostile servers and in `tests/real/sshd.rs` against OpenSSH.
+
+mod auth;
+mod connection;
+mod connector;
+mod cut;
+mod known_hosts;
+mod policy;
+
+pub use auth::{AskPassphrase, Keys};
+pub use connection::{Connection, Exec, ExecReader, ExecWriter, ForwardError, HowEnded};
+pub use connector::{ConnectError, Connector, Endpoint, Settings};
+pub(crate) use cut::Cut;
+pub use known_hosts::{KnownHosts, Trust};

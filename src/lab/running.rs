@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::create::{Lab, LabHost};
-use super::cut::Cut;
 use super::error::LabError;
 use super::fault::Fault;
 use super::server::Connection;
 use super::service::Service;
 use super::{server, systemctl};
+use crate::ssh::Cut;
 
 /// How long a listener rests after an accept that failed, as it does when descriptors run out.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);

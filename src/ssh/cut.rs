@@ -10,14 +10,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// A stream and the token that ends it.
-pub(super) struct Cut<S> {
+pub(crate) struct Cut<S> {
     stream: S,
     token: CancellationToken,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl<S> Cut<S> {
-    pub(super) fn new(stream: S, token: CancellationToken) -> Self {
+    pub(crate) fn new(stream: S, token: CancellationToken) -> Self {
         Self { stream, cancelled: Box::pin(token.clone().cancelled_owned()), token }
     }
 }

@@ -1,0 +1,224 @@
+//! Who a host is: OpenSSH's `known_hosts` (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
+//!
+//! **Invariant:** a file that cannot be read is an error, never an empty one. A key of another algorithm for a known host is a changed
+//! key, never an unknown host.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use russh::keys::PublicKey;
+use russh::keys::ssh_key::known_hosts::{Entry, HostPatterns, Marker};
+use sha1::Sha1;
+
+use crate::model::{Reason, ReasonKind};
+
+/// A larger file is a mistake.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The entries of one or more files.
+#[derive(Debug, Clone, Default)]
+pub struct KnownHosts {
+    entries: Vec<(Entry, PathBuf, usize)>,
+    /// Lines that could not be read; the others count.
+    pub bad_lines: Vec<(PathBuf, usize)>,
+}
+
+/// What the files say of a key that a host shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// It is the host's.
+    Known,
+    /// The files do not know the host.
+    Unknown,
+    /// The files have other keys for the host.
+    Changed {
+        /// Where, as `file:line`.
+        place: String,
+    },
+    /// The key is marked as revoked.
+    Revoked {
+        /// Where, as `file:line`.
+        place: String,
+    },
+}
+
+impl KnownHosts {
+    /// Reads these files. One that does not exist has no entries; one that cannot be read is an error.
+    ///
+    /// # Errors
+    /// `known-hosts-unreadable` with the file.
+    pub fn read(files: &[PathBuf]) -> Result<Self, Reason> {
+        let mut known = Self::default();
+        for path in files {
+            let unreadable = |why: &dyn std::fmt::Display| {
+                Reason::new(ReasonKind::KnownHostsUnreadable, format!("{} cannot be read: {why}", path.display()))
+            };
+            match fs::metadata(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(unreadable(&error)),
+                Ok(metadata) if metadata.len() > FILE_BYTES_MAX => return Err(unreadable(&"it is larger than 16 MiB")),
+                Ok(_) => {}
+            }
+            let bytes = fs::read(path).map_err(|error| unreadable(&error))?;
+            known.add(path, &String::from_utf8_lossy(&bytes));
+        }
+        Ok(known)
+    }
+
+    fn add(&mut self, path: &Path, text: &str) {
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            // The parser knows blanks only; OpenSSH takes tabs too.
+            match line.replace('\t', " ").parse::<Entry>() {
+                Ok(entry) => self.entries.push((entry, path.to_owned(), index + 1)),
+                Err(_) => self.bad_lines.push((path.to_owned(), index + 1)),
+            }
+        }
+    }
+
+    /// What the files say of this key for this host.
+    #[must_use]
+    pub fn check(&self, address: &str, port: u16, key: &PublicKey) -> Trust {
+        let name = lookup_name(address, port);
+        let place = |path: &Path, line: usize| format!("{}:{line}", path.display());
+        let same = |entry: &Entry| entry.public_key().key_data() == key.key_data();
+        let mine: Vec<_> = self.entries.iter().filter(|(entry, ..)| matches(entry.host_patterns(), &name)).collect();
+        for (entry, path, line) in &mine {
+            if entry.marker() == Some(&Marker::Revoked) && same(entry) {
+                return Trust::Revoked { place: place(path, *line) };
+            }
+        }
+        let mut plain = mine.iter().filter(|(entry, ..)| entry.marker().is_none()).peekable();
+        let Some((_, path, line)) = plain.peek() else { return Trust::Unknown };
+        let changed = Trust::Changed { place: place(path, *line) };
+        if plain.any(|(entry, ..)| same(entry)) { Trust::Known } else { changed }
+    }
+
+    /// The algorithms of the keys that the files have for this host: those are asked for first, so that a host with several keys shows
+    /// one that is known.
+    #[must_use]
+    pub fn algorithms(&self, address: &str, port: u16) -> Vec<russh::keys::Algorithm> {
+        let name = lookup_name(address, port);
+        let mine = self.entries.iter().filter(|(entry, ..)| entry.marker().is_none());
+        mine.filter(|(entry, ..)| matches(entry.host_patterns(), &name))
+            .map(|(entry, ..)| entry.public_key().algorithm())
+            .collect()
+    }
+}
+
+/// As OpenSSH writes it: lower case, with the port where it is not 22.
+fn lookup_name(address: &str, port: u16) -> String {
+    let address = address.to_ascii_lowercase();
+    if port == 22 { address } else { format!("[{address}]:{port}") }
+}
+
+fn matches(patterns: &HostPatterns, name: &str) -> bool {
+    match patterns {
+        HostPatterns::HashedName { salt, hash } => {
+            let mut mac = Hmac::<Sha1>::new_from_slice(salt).expect("HMAC takes keys of any length");
+            mac.update(name.as_bytes());
+            mac.verify_slice(hash).is_ok()
+        }
+        HostPatterns::Patterns(patterns) => {
+            let mut found = false;
+            for pattern in patterns {
+                let pattern = pattern.to_ascii_lowercase();
+                match pattern.strip_prefix('!') {
+                    // One negated pattern that fits takes the host out of the line.
+                    Some(pattern) if glob(pattern.as_bytes(), name.as_bytes()) => return false,
+                    Some(_) => {}
+                    None => found |= glob(pattern.as_bytes(), name.as_bytes()),
+                }
+            }
+            found
+        }
+    }
+}
+
+/// `*` and `?`, as in ssh_config(5). Linear: the last `*` alone is tried again.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut again: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                again = Some((p, t));
+                p += 1;
+            }
+            Some(byte) if *byte == b'?' || *byte == text[t] => (p, t) = (p + 1, t + 1),
+            Some(_) | None => {
+                let Some((star, from)) = again else { return false };
+                again = Some((star, from + 1));
+                (p, t) = (star + 1, from + 1);
+            }
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ED: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+    const ED2: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA6rWI3G1sz07DnfFlrouTcysQlj2P+jpNSOEWD9OJ3X";
+    const ECDSA: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBMq9VXFWEi0RwNpQ2jWOEfIvyY9IVhPBNW3rIqZ2Nt8kh1/PeKxr6MQBlWCZ4Xm4G2MdNIFIKZRzHJ4dwnNLRqw=";
+
+    fn trust(file: &str, address: &str, port: u16) -> Trust {
+        let mut known = KnownHosts::default();
+        known.add(Path::new("kh"), file);
+        known.check(address, port, &PublicKey::from_openssh(ED).unwrap())
+    }
+
+    #[test]
+    fn a_host_is_known_by_name_port_pattern_or_hash() {
+        assert_eq!(trust(&format!("h {ED}"), "H", 22), Trust::Known);
+        assert_eq!(trust(&format!("[h]:2222 {ED}"), "h", 2222), Trust::Known);
+        assert_eq!(trust(&format!("a,*.net,!b.net {ED}"), "c.net", 22), Trust::Known);
+        assert_eq!(trust(&format!("h\t{ED}\r\n"), "h", 22), Trust::Known);
+        assert_eq!(trust(&format!("a,*.net,!b.net {ED}"), "b.net", 22), Trust::Unknown);
+        assert_eq!(trust(&format!("h {ED}"), "h", 2222), Trust::Unknown);
+        assert_eq!(trust("", "h", 22), Trust::Unknown);
+    }
+
+    #[test]
+    fn another_key_is_changed_whatever_its_algorithm() {
+        let place = || "kh:1".to_owned();
+        assert_eq!(trust(&format!("h {ED2}"), "h", 22), Trust::Changed { place: place() });
+        assert_eq!(trust(&format!("h {ECDSA}"), "h", 22), Trust::Changed { place: place() });
+        assert_eq!(trust(&format!("h {ED2}\nh {ED}"), "h", 22), Trust::Known);
+    }
+
+    #[test]
+    fn a_revoked_key_is_refused_even_if_another_line_knows_it() {
+        let file = format!("h {ED}\n@revoked * {ED}");
+        assert_eq!(trust(&file, "h", 22), Trust::Revoked { place: "kh:2".to_owned() });
+        assert_eq!(trust(&format!("@cert-authority h {ED}"), "h", 22), Trust::Unknown);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_and_the_others_count() {
+        let mut known = KnownHosts::default();
+        known.add(Path::new("kh"), &format!("garbage\n# comment\n\nh ssh-ed25519 !!!\nh {ED}"));
+        assert_eq!(known.bad_lines.iter().map(|(_, line)| *line).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!(known.check("h", 22, &PublicKey::from_openssh(ED).unwrap()), Trust::Known);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(KnownHosts::read(&[dir.path().join("none")]).is_ok());
+        let error = KnownHosts::read(&[dir.path().to_owned()]).unwrap_err();
+        assert_eq!(error.kind, ReasonKind::KnownHostsUnreadable);
+    }
+
+    #[test]
+    fn a_glob_does_what_ssh_config_says_and_never_takes_long() {
+        assert!(glob(b"*", b"") && glob(b"a*c?", b"abccd") && !glob(b"a?", b"a") && glob(b"**", b"x"));
+        assert!(!glob("*a".repeat(200).as_bytes(), "a".repeat(199).as_bytes()));
+    }
+}
