@@ -21,6 +21,6 @@ pub use playbook::{
 };
 pub use reason::{Reason, ReasonKind};
 pub use secret::{Fingerprint, FingerprintKey, Secret, hmac_sha256};
-pub use selector::Selector;
+pub use selector::{Effect, Names, Selector, Term};
 pub use step::{HostState, Step, Verdict};
 pub use time::Millis;

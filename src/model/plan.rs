@@ -137,6 +137,18 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The values that it holds, in order.
+    #[must_use]
+    pub fn values(&self) -> Vec<&ValueId> {
+        match self {
+            Self::File { edits, .. } => edits.iter().map(|edit| &edit.value).collect(),
+            Self::Sqlite { rows, .. } => rows.iter().map(|row| &row.value).collect(),
+            Self::Command { value, .. } => vec![value],
+        }
+    }
+}
+
 /// One value in one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

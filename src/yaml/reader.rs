@@ -1,0 +1,272 @@
+//! Reading a tree key by key, collecting every problem on the way.
+
+use std::cell::RefCell;
+
+use crate::yaml::{Diagnostic, Key, Node, Place, Severity, Value};
+
+/// A hint "did you mean" is given for words at least this alike (Jaro–Winkler).
+const ALIKE_MIN: f64 = 0.8;
+
+/// Collects what is wrong with one file.
+pub struct Problems {
+    file: String,
+    lines: Vec<String>,
+    found: RefCell<Vec<Diagnostic>>,
+}
+
+impl Problems {
+    /// None yet in this file.
+    #[must_use]
+    pub fn new(file: &str, text: &str) -> Self {
+        let lines = text.lines().map(str::to_owned).collect();
+        Self { file: file.to_owned(), lines, found: RefCell::default() }
+    }
+
+    /// Adds one.
+    pub fn add(&self, severity: Severity, place: Place, path: &str, message: &str, hint: Option<String>) {
+        self.found.borrow_mut().push(Diagnostic {
+            severity,
+            file: self.file.clone(),
+            place,
+            path: path.to_owned(),
+            message: message.to_owned(),
+            hint,
+            line: shown(self.lines.get(place.line - 1).map_or("", String::as_str)),
+        });
+    }
+
+    /// All of them, in the order of the file.
+    #[must_use]
+    pub fn into_list(self) -> Vec<Diagnostic> {
+        let mut found = self.found.into_inner();
+        found.sort_by_key(|diagnostic| (diagnostic.place.line, diagnostic.place.column));
+        found
+    }
+}
+
+/// A line as it may be shown: the value of a key that sounds like a secret, and any long unbroken literal, may be one.
+fn shown(line: &str) -> String {
+    let line: String = line.chars().take(160).map(|c| if c.is_control() && c != '\t' { '·' } else { c }).collect();
+    let literal = line.split(|c: char| !(c.is_ascii_alphanumeric() || "+/=_-".contains(c))).any(|word| {
+        word.len() >= 20 && word.chars().any(|c| c.is_ascii_digit()) && word.chars().any(|c| c.is_ascii_alphabetic())
+    });
+    match line.split_once(':') {
+        Some((key, value)) if (literal || sounds_secret(key)) && !value.trim().is_empty() => {
+            format!("{key}: [not shown]")
+        }
+        None if literal => "[not shown]".to_owned(),
+        Some(_) | None => line,
+    }
+}
+
+fn sounds_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["password", "passwd", "secret", "token", "value", "api_key", "apikey"].iter().any(|word| key.contains(word))
+}
+
+/// The known word that was most likely meant.
+#[must_use]
+pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let score = |known: &str| strsim::jaro_winkler(word, known);
+    let best = known.into_iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
+    (score(best) >= ALIKE_MIN).then_some(best)
+}
+
+/// One value, where it stands, and who listens to its problems.
+#[derive(Clone)]
+pub struct Item<'a> {
+    /// The value.
+    pub node: &'a Node,
+    /// The keys that lead to it.
+    pub path: String,
+    problems: &'a Problems,
+}
+
+impl<'a> Item<'a> {
+    /// The root of a file.
+    #[must_use]
+    pub const fn root(node: &'a Node, problems: &'a Problems) -> Self {
+        Self { node, path: String::new(), problems }
+    }
+
+    /// Says that it is wrong.
+    pub fn error(&self, message: &str) {
+        self.problems.add(Severity::Error, self.node.place, &self.path, message, None);
+    }
+
+    /// Says that it is wrong, and what to do.
+    pub fn error_with_hint(&self, message: &str, hint: String) {
+        self.problems.add(Severity::Error, self.node.place, &self.path, message, Some(hint));
+    }
+
+    /// Says that it may not be what was meant.
+    pub fn warning(&self, message: &str, hint: Option<String>) {
+        self.problems.add(Severity::Warning, self.node.place, &self.path, message, hint);
+    }
+
+    fn wrong<T>(&self, wanted: &str) -> Option<T> {
+        let is = match &self.node.value {
+            Value::Null => "nothing",
+            Value::Bool(_) => "true or false",
+            Value::Int(_) | Value::Float(_) => "a number",
+            Value::Text(_) => "text",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a map",
+        };
+        self.error(&format!("should be {wanted}, not {is}"));
+        None
+    }
+
+    /// Whether nothing stands there.
+    #[must_use]
+    pub const fn is_null(&self) -> bool {
+        matches!(self.node.value, Value::Null)
+    }
+
+    /// Text.
+    #[must_use]
+    pub fn text(&self) -> Option<&'a str> {
+        match &self.node.value {
+            Value::Text(text) => Some(text),
+            _ => self.wrong("text"),
+        }
+    }
+
+    /// Text, or a number or truth value as its text: for labels.
+    #[must_use]
+    pub fn scalar(&self) -> Option<String> {
+        match &self.node.value {
+            Value::Text(text) => Some(text.clone()),
+            Value::Int(number) => Some(number.to_string()),
+            Value::Float(number) => Some(number.to_string()),
+            Value::Bool(truth) => Some(truth.to_string()),
+            Value::Null | Value::List(_) | Value::Map(_) => self.wrong("text"),
+        }
+    }
+
+    /// `true` or `false`.
+    #[must_use]
+    pub fn truth(&self) -> Option<bool> {
+        match self.node.value {
+            Value::Bool(truth) => Some(truth),
+            _ => self.wrong("true or false"),
+        }
+    }
+
+    /// A whole number in this range.
+    #[must_use]
+    pub fn number(&self, least: u64, most: u64) -> Option<u64> {
+        let number = match &self.node.value {
+            Value::Int(number) => u64::try_from(*number).ok(),
+            // Ansible's templates quote ports.
+            Value::Text(text) => text.parse().ok(),
+            _ => return self.wrong("a whole number"),
+        };
+        let fits = number.filter(|number| (least..=most).contains(number));
+        if fits.is_none() {
+            self.error(&format!("should be a whole number from {least} to {most}"));
+        }
+        fits
+    }
+
+    /// Text that something else parses.
+    #[must_use]
+    pub fn parsed<T: std::str::FromStr>(&self) -> Option<T>
+    where
+        T::Err: std::fmt::Display,
+    {
+        self.text()?.parse().map_err(|error: T::Err| self.error(&error.to_string())).ok()
+    }
+
+    /// A list.
+    #[must_use]
+    pub fn list(&self) -> Option<Vec<Self>> {
+        let Value::List(list) = &self.node.value else { return self.wrong("a list") };
+        let item = |(index, node)| Self { node, path: join(&self.path, &format!("{index}")), problems: self.problems };
+        Some(list.iter().enumerate().map(item).collect())
+    }
+
+    /// A list of texts.
+    #[must_use]
+    pub fn words(&self) -> Option<Vec<String>> {
+        let words: Vec<String> = self.list()?.iter().filter_map(|word| Some(word.text()?.to_owned())).collect();
+        if words.is_empty() {
+            self.error("should have at least one word");
+            return None;
+        }
+        Some(words)
+    }
+
+    /// A map whose keys are the operator's own.
+    #[must_use]
+    pub fn entries(&self) -> Option<Vec<(&'a Key, Self)>> {
+        let Value::Map(map) = &self.node.value else { return self.wrong("a map") };
+        let item =
+            |node: &'a Node, key: &Key| Self { node, path: join(&self.path, &key.text), problems: self.problems };
+        Some(map.iter().map(|(key, node)| (key, item(node, key))).collect())
+    }
+
+    /// A map whose keys are ours.
+    #[must_use]
+    pub fn fields(&self) -> Option<Fields<'a>> {
+        let Value::Map(map) = &self.node.value else { return self.wrong("a map") };
+        Some(Fields { owner: self.clone(), map, known: RefCell::default() })
+    }
+}
+
+/// A map whose keys are ours. Every key that nobody asked for is a problem: see [`Fields::finish`].
+pub struct Fields<'a> {
+    owner: Item<'a>,
+    map: &'a [(Key, Node)],
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Fields<'a> {
+    /// The value of a key, if it is there and not null.
+    #[must_use]
+    pub fn get(&self, name: &'static str) -> Option<Item<'a>> {
+        self.known.borrow_mut().push(name);
+        let (_, node) = self.map.iter().find(|(key, node)| key.text == name && node.value != Value::Null)?;
+        Some(Item { node, path: join(&self.owner.path, name), problems: self.owner.problems })
+    }
+
+    /// The value of a key that must be there.
+    #[must_use]
+    pub fn need(&self, name: &'static str) -> Option<Item<'a>> {
+        let found = self.get(name);
+        if found.is_none() {
+            self.owner.error(&format!("`{name}` is missing"));
+        }
+        found
+    }
+
+    /// Whether a key is there at all.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.map.iter().any(|(key, _)| key.text == name)
+    }
+
+    /// A key that the format knows and this version does not.
+    pub fn refuse(&self, name: &'static str, why: &str) {
+        if let Some(item) = self.get(name) {
+            item.error(why);
+        }
+    }
+
+    /// Names every key that nobody asked for.
+    pub fn finish(self) {
+        let known = self.known.into_inner();
+        for (key, _) in self.map.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
+            let hint = match closest(&key.text, known.iter().copied()) {
+                Some(word) => format!("did you mean `{word}`?"),
+                None => format!("known here: {}", known.join(", ")),
+            };
+            let message = format!("there is no key `{}` here", key.text);
+            self.owner.problems.add(Severity::Error, key.place, &self.owner.path, &message, Some(hint));
+        }
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}/{key}") }
+}
