@@ -1,11 +1,75 @@
 //! The command line: one file a verb.
 //!
 //! Data goes to standard output, everything else to standard error. Each verb ends in an [`Exit`].
+//!
+//! **Invariant:** the environment is read in `surroundings` only; nothing is printed but through `say`, which survives a closed pipe.
 
 mod args;
+mod completions;
+mod demo;
 mod error;
 mod exit;
+mod files;
+mod history;
+mod init;
+mod lab;
+mod resume;
+mod rotate;
+mod say;
+mod session;
+mod status;
+mod surroundings;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
 
 pub use args::{Args, Verb};
 pub use error::CliError;
 pub use exit::Exit;
+
+/// Runs the command that was typed.
+#[must_use]
+pub fn main() -> ExitCode {
+    surroundings::harden();
+    let args = Args::parse();
+    surroundings::log(args.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say::err(&format!("error: no threads can be started: {error}\n"));
+            return Exit::Bug.into();
+        }
+    };
+    let ended = runtime.block_on(run(args));
+    // What still waits for a dead host must not hold up the answer.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            say::err(&error.render());
+            error.exit.into()
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<Exit, CliError> {
+    match &args.verb {
+        Verb::Init { dir } => init::run(dir),
+        Verb::Check { playbooks } => files::check(&args, playbooks),
+        Verb::Hosts { selector } => files::hosts(&args, selector),
+        Verb::Plan { playbook } => rotate::plan(&args, playbook).await,
+        Verb::Rotate { playbook } => rotate::rotate(&args, playbook).await,
+        Verb::Resume { run } => resume::resume(&args, run.as_deref()).await,
+        Verb::Rollback { run } => resume::rollback(&args, run.as_deref()).await,
+        Verb::Status { playbook } => status::run(&args, playbook).await,
+        Verb::Runs => history::runs(&args),
+        Verb::Show { run } => history::show(&args, run),
+        Verb::Ledger { .. } => history::verify(&args),
+        Verb::Demo { workers } => demo::run(*workers).await,
+        Verb::Lab { verb } => lab::run(verb).await,
+        Verb::Completions { shell } => completions::completions(*shell),
+        Verb::Man => completions::man(),
+        Verb::LabSqlite3 { args } => lab::sqlite3(args),
+    }
+}

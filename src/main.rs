@@ -1,3 +1,5 @@
 //! The `lockturn` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    lockturn::cli::main()
+}

@@ -1,1 +1,33 @@
 //! What people and machines get to see of a run.
+//!
+//! **Invariant:** sees events only, holds no value, and never stops a run: when nobody listens any more it falls silent.
+//! Tested in `tests/it/report.rs`.
+
+mod hint;
+mod json;
+mod plain;
+mod progress;
+mod summary;
+
+pub use hint::hint;
+pub use json::Json;
+pub use plain::Plain;
+pub use progress::Progress;
+pub use summary::{Summary, summarise};
+
+use crate::model::Entry;
+
+/// Whoever tells others what happens.
+pub trait Reporter: Send {
+    /// Something happened.
+    fn entry(&mut self, entry: &Entry);
+
+    /// Nothing more will happen.
+    fn finish(&mut self) {}
+}
+
+/// `1 host`, `2 hosts`.
+#[must_use]
+pub fn plural(count: usize, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}

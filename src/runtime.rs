@@ -1,1 +1,20 @@
-//! The loop that performs what the coordinator wants.
+//! The loop that performs what the coordinator wants, and all that it needs for it.
+//!
+//! Effects live here: connections, time, randomness. What to do is the coordinator's word, what happened goes to the journal before
+//! anything else is done.
+//!
+//! **Invariant:** time is read in `clock`, randomness in `random`, and values stay in the [`Vault`].
+
+pub mod actor;
+pub mod clock;
+pub mod drive;
+pub mod fleet;
+pub mod inspect;
+pub mod mint;
+pub mod random;
+pub mod step;
+pub mod vault;
+pub mod verify;
+
+pub use fleet::{Fleet, Surroundings};
+pub use vault::{Pair, Vault};

@@ -46,7 +46,7 @@ pub struct Exec {
 pub type ExecReader = DuplexStream;
 
 /// A program's standard input.
-pub type ExecWriter = Pin<Box<dyn AsyncWrite + Send>>;
+pub type ExecWriter = Pin<Box<dyn AsyncWrite + Send + Sync>>;
 
 /// How a program ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -35,7 +35,7 @@ const IMPORTS: [(&str, &[&str]); 12] = [
     ("ssh", &["model", "host"]),
     ("probe", &["model", "ssh"]),
     ("journal", &["model"]),
-    ("report", &["model"]),
+    ("report", &["model", "coordinator"]),
 ];
 
 /// No file is longer, tests included: beyond that nobody finds anything. (The program on the host must be one file: it is one text.)

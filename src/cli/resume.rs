@@ -1,0 +1,111 @@
+//! `resume` and `rollback`: take up a run that was left, asking the hosts what they hold.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::coordinator::Run;
+use crate::host::Request;
+use crate::model::{Decision, Event, Fingerprint, Plan, RunId, ValueId};
+use crate::runtime::actor::{STEP_MAX, Who};
+use crate::runtime::drive::Voices;
+use crate::runtime::step::KEPT;
+use crate::runtime::{Fleet, Vault};
+
+use super::rotate::go;
+use super::session::{Session, interrupts, journal};
+use super::{Args, CliError, Exit, files, say, surroundings};
+
+/// `resume`.
+pub(super) async fn resume(args: &Args, run: Option<&str>) -> Result<Exit, CliError> {
+    take_up(args, run, false).await
+}
+
+/// `rollback`.
+pub(super) async fn rollback(args: &Args, run: Option<&str>) -> Result<Exit, CliError> {
+    take_up(args, run, true).await
+}
+
+async fn take_up(args: &Args, wanted: Option<&str>, back: bool) -> Result<Exit, CliError> {
+    let inventory = files::inventory(args)?;
+    let mut session = Session::open(args)?;
+    let run = which(&session, wanted)?;
+    let plan = session.journal.plan(&run).map_err(journal)?;
+    let entries = session.journal.entries(&run).map_err(journal)?;
+    let mut state = Run::replay(&plan, entries.iter().map(|entry| &entry.event)).map_err(|error| {
+        CliError::new(Exit::PersonMustLook, format!("the ledger tells a run that cannot be: {error}"))
+            .hint("lockturn ledger verify")
+    })?;
+    if back && state.decision() == Some(Decision::Commit) {
+        return Err(CliError::new(Exit::Refused, "the run has decided that the new values stay; nothing was changed")
+            .hint(format!("lockturn resume {run} finishes it; a new rotation gives new values")));
+    }
+    let resumed = Event::Resumed { operator: session.operator.clone() };
+    state.apply(&resumed).map_err(|_| {
+        CliError::new(Exit::Refused, format!("the run {run} is over; nothing was changed"))
+            .hint(format!("lockturn show {run}"))
+    })?;
+    // A run that was left before its values existed has no step that could be open.
+    let mut events = vec![resumed];
+    if back && state.decision().is_none() {
+        state.apply(&Event::Interrupted).map_err(|error| CliError::new(Exit::Bug, error.to_string()))?;
+        events.push(Event::Interrupted);
+    }
+    let epoch = 1 + entries.iter().filter(|entry| matches!(entry.event, Event::Resumed { .. })).count() as u64 + 1;
+    let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };
+    voices.record(&run, events).map_err(journal)?;
+    let surroundings = surroundings::of_operator(args);
+    let whos: Vec<Who> = plan
+        .hosts
+        .iter()
+        .filter_map(|(name, host)| surroundings.who(&inventory, name, Some(host.become_user)))
+        .collect();
+    let mut fleet = Fleet::new(whos, &run, epoch, &session.connector, &session.cancel);
+    let minted = entries.iter().find_map(|entry| match &entry.event {
+        Event::ValuesMinted { values } => Some(values.clone()),
+        _ => None,
+    });
+    let vault = Arc::new(recover(&session, &fleet, &plan, &minted.unwrap_or_default()).await);
+    let mut interrupts = interrupts()?;
+    go(session, run, plan, state, &mut fleet, vault, BTreeMap::new(), &mut interrupts).await
+}
+
+fn which(session: &Session, wanted: Option<&str>) -> Result<RunId, CliError> {
+    match wanted {
+        Some(text) => text.parse().map_err(|error| CliError::new(Exit::Usage, format!("`{text}`: {error}"))),
+        None => session.unfinished()?.ok_or_else(|| {
+            CliError::new(Exit::Refused, "no run is unfinished; nothing was changed").hint("lockturn runs lists them")
+        }),
+    }
+}
+
+/// Takes the values back from the hosts that keep them, and believes those only whose fingerprints are in the ledger. Every host is
+/// told that this coordinator is the newest, so that an older one that wakes up is refused.
+async fn recover(session: &Session, fleet: &Fleet, plan: &Plan, minted: &BTreeMap<ValueId, Fingerprint>) -> Vault {
+    let asking = fleet.actors().map(|(name, actor)| async move {
+        let mut actor = actor.lock().await;
+        // A host that does not answer now is asked again by its next step, which says so.
+        let _later = actor.call(&Request::Lock, STEP_MAX).await;
+        (name, actor.call(&Request::Fetch { name: KEPT }, STEP_MAX).await)
+    });
+    let mut vault = Vault::default();
+    for (name, kept) in futures::future::join_all(asking).await {
+        let mut from_host = Vault::default();
+        let Ok(kept) = kept else { continue };
+        if let Err(error) = from_host.take_kept(&kept) {
+            say::err(&format!("warning: {name}: {error}\n"));
+        }
+        for (id, planned) in &plan.values {
+            let Some(pair) = from_host.get(id) else { continue };
+            let old = session.key.fingerprint(&pair.old) == planned.old;
+            let new = minted.get(id) == Some(&session.key.fingerprint(&pair.new));
+            if old && new {
+                vault.insert(id.clone(), pair.clone());
+            } else {
+                say::err(&format!(
+                    "warning: {name} keeps other values of `{id}` than the ledger has; they are not used\n"
+                ));
+            }
+        }
+    }
+    vault
+}

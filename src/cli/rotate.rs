@@ -1,0 +1,270 @@
+//! `plan` and `rotate`: look, ask, do, prove.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::coordinator::Run;
+use crate::inventory::Inventory;
+use crate::model::{Change, Event, HostName, Plan, Playbook, Reason, RunId};
+use crate::plan::{Draft, HostFacts, HostProblem, settle};
+use crate::report::{hint, plural, summarise};
+use crate::runtime::drive::{DriveError, Voices, drive};
+use crate::runtime::inspect::{Content, Inspected};
+use crate::runtime::mint::mint;
+use crate::runtime::step::Work;
+use crate::runtime::verify::Verifier;
+use crate::runtime::{Fleet, Pair, Surroundings, Vault, clock, random};
+
+use super::session::{Session, interrupts, journal};
+use super::{Args, CliError, Exit, files, say, surroundings};
+
+/// What was seen before anything is changed.
+struct Looked {
+    plan: Plan,
+    fleet: Fleet,
+    inspected: BTreeMap<HostName, Inspected>,
+}
+
+/// `plan`.
+pub(super) async fn plan(args: &Args, file: &Path) -> Result<Exit, CliError> {
+    let (inventory, playbook, draft) = read(args, file)?;
+    let mut session = Session::open(args)?;
+    let looked = look(args, &mut session, &inventory, &playbook, &draft, &new_run()).await?;
+    session.reporter.finish();
+    say::out(&describe(&looked.plan));
+    looked.fleet.leave().await;
+    Ok(Exit::Done)
+}
+
+/// `rotate`.
+pub(super) async fn rotate(args: &Args, file: &Path) -> Result<Exit, CliError> {
+    let (inventory, playbook, draft) = read(args, file)?;
+    let mut session = Session::open(args)?;
+    if let Some(run) = session.unfinished()? {
+        return Err(CliError::new(Exit::Locked, format!("the run {run} is not finished, and hosts may still hold it"))
+            .hint(format!("lockturn resume {run}")));
+    }
+    let mut interrupts = interrupts()?;
+    let run = new_run();
+    let looked = tokio::select! {
+        looked = look(args, &mut session, &inventory, &playbook, &draft, &run) => looked?,
+        _ = interrupts.recv() => return Err(CliError::new(Exit::Refused, "interrupted; nothing was changed")),
+    };
+    session.reporter.finish();
+    say::err(&describe(&looked.plan));
+    let hosts = plural(looked.plan.hosts.len(), "host");
+    if !args.yes && !surroundings::confirm(&format!("Rotate now on {hosts}?"))? {
+        return Err(CliError::new(Exit::Refused, "not confirmed; nothing was changed"));
+    }
+    begin(session, run, looked, &mut interrupts).await
+}
+
+fn read(args: &Args, file: &Path) -> Result<(Inventory, Playbook, Draft), CliError> {
+    let inventory = files::inventory(args)?;
+    let playbook = files::playbook(file)?;
+    let draft = files::resolve(&inventory, &playbook, file)?;
+    Ok((inventory, playbook, draft))
+}
+
+/// A ULID, so that runs sort by the time they began.
+fn new_run() -> RunId {
+    let random = u128::from_be_bytes(random::bytes());
+    let id = ulid::Ulid::from_parts(clock::unix_now().0, random);
+    id.to_string().parse().expect("a ULID is letters and digits")
+}
+
+/// Connects all hosts, reads what they hold and makes the plan. Changes nothing.
+async fn look(
+    args: &Args,
+    session: &mut Session,
+    inventory: &Inventory,
+    playbook: &Playbook,
+    draft: &Draft,
+    run: &RunId,
+) -> Result<Looked, CliError> {
+    let surroundings = surroundings::of_operator(args);
+    let whos = whos(inventory, &surroundings, draft);
+    let fleet = Fleet::new(whos, run, 1, &session.connector, &session.cancel);
+    let (reporter, since) = (&mut session.reporter, session.since);
+    let said = fleet.inspect(draft, &session.key, |event| reporter.entry(&clock::entry(since, event))).await;
+    let mut inspected = BTreeMap::new();
+    let mut facts: BTreeMap<HostName, HostFacts> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (host, said) in said {
+        match said {
+            Ok(read) => {
+                facts.insert(host.clone(), read.facts.clone());
+                inspected.insert(host, read);
+            }
+            Err(reason) => problems.push(HostProblem { host, place: String::new(), reason }),
+        }
+    }
+    let plan = match settle(playbook, draft, &facts) {
+        Ok(plan) if problems.is_empty() => plan,
+        Ok(_) => return Err(refused(&problems)),
+        Err(more) => {
+            // A host that could not be asked is named once, with its own reason.
+            let asked = |problem: &HostProblem| facts.contains_key(&problem.host);
+            problems.extend(more.into_iter().filter(asked));
+            return Err(refused(&problems));
+        }
+    };
+    Ok(Looked { plan, fleet, inspected })
+}
+
+fn whos(inventory: &Inventory, surroundings: &Surroundings, draft: &Draft) -> Vec<crate::runtime::actor::Who> {
+    draft.hosts.iter().filter_map(|(name, host)| surroundings.who(inventory, name, host.become_user)).collect()
+}
+
+/// Everything that is in the way, each with what to do.
+fn refused(problems: &[HostProblem]) -> CliError {
+    let mut hosts: Vec<&HostName> = problems.iter().map(|problem| &problem.host).collect();
+    hosts.dedup();
+    let mut text = format!("error: nothing was changed: {} cannot take part\n", plural(hosts.len(), "host"));
+    for HostProblem { host, place, reason } in problems {
+        let place = if place.is_empty() { String::new() } else { format!(" {place}:") };
+        let Reason { kind, .. } = reason;
+        let _infallible = writeln!(text, "  {host}:{place} {}: {reason}", kind.label());
+        if let Some(hint) = hint(*kind) {
+            let _infallible = writeln!(text, "      hint: {hint}");
+        }
+    }
+    CliError::rendered(Exit::Refused, text)
+}
+
+/// The plan, for a person.
+fn describe(plan: &Plan) -> String {
+    let mut text = format!("plan {}\n  {}: {}\n", &plan.hash()[..12], plan.playbook, plan.summary);
+    for (id, value) in &plan.values {
+        let _infallible = writeln!(text, "  value {id}: now {}", value.old);
+    }
+    for (name, host) in &plan.hosts {
+        let _infallible = writeln!(text, "  {name} ({})", host.address);
+        for change in &host.changes {
+            let line = match change {
+                Change::File { path, edits, .. } => {
+                    let keys: Vec<&str> =
+                        edits.iter().map(|e| e.dotenv_key.as_deref().unwrap_or("whole file")).collect();
+                    format!("{path}: {}", keys.join(", "))
+                }
+                Change::Sqlite { file, rows } => format!("{file}: {}", plural(rows.len(), "row")),
+                Change::Command { write, .. } => write.join(" "),
+            };
+            let _infallible = writeln!(text, "    change  {line}");
+        }
+        let proofs = host.verify.iter().filter(|planned| planned.probe.check.is_proof()).count();
+        let _infallible =
+            writeln!(text, "    prove   {} of {} tell new from old", proofs, plural(host.verify.len(), "probe"));
+    }
+    let order: Vec<String> = plan
+        .activate_batches
+        .iter()
+        .map(|batch| batch.iter().map(HostName::as_str).collect::<Vec<_>>().join(" "))
+        .collect();
+    let _infallible = writeln!(text, "  activate in this order: {}", order.join(" | "));
+    text.push_str(
+        "  gap: in lockstep the two sides share no value from the first cut until the last service has restarted\n",
+    );
+    text.push_str(
+        "  way back: rehearsed on every host before the cut; there is no dead-man's switch yet, so if this machine\n",
+    );
+    text.push_str("            dies in the middle the hosts stay as they are until `lockturn resume`\n");
+    text
+}
+
+/// Mints, remembers, does.
+async fn begin(
+    mut session: Session,
+    run: RunId,
+    looked: Looked,
+    interrupts: &mut mpsc::Receiver<()>,
+) -> Result<Exit, CliError> {
+    let Looked { plan, mut fleet, inspected } = looked;
+    let vault = Arc::new(mint_all(&plan, &inspected)?);
+    let operator = session.operator.clone();
+    let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };
+    voices.journal.begin_run(&run, &plan, clock::unix_now(), &operator).map_err(journal)?;
+    let began = Event::RunBegan {
+        run: run.clone(),
+        plan: plan.hash(),
+        playbook: plan.playbook.clone(),
+        hosts: plan.hosts.len() as u64,
+        operator,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let minted = Event::ValuesMinted { values: vault.fingerprints(&session.key) };
+    let mut state = Run::new(&plan);
+    for event in [&began, &minted] {
+        state.apply(event).map_err(|error| CliError::new(Exit::Bug, error.to_string()))?;
+    }
+    voices.record(&run, vec![began, minted]).map_err(journal)?;
+    let contents = inspected.into_iter().map(|(host, read)| (host, read.contents)).collect();
+    go(session, run, plan, state, &mut fleet, vault, contents, interrupts).await
+}
+
+/// New values; one that is the old one would prove nothing.
+fn mint_all(plan: &Plan, inspected: &BTreeMap<HostName, Inspected>) -> Result<Vault, CliError> {
+    let mut vault = Vault::default();
+    for (id, planned) in &plan.values {
+        let held = inspected.values().find_map(|read| read.values.get(id));
+        let old = held.ok_or_else(|| CliError::new(Exit::Bug, format!("no host holds `{id}`")))?;
+        let new = mint(planned.generate, &mut random::fill);
+        if new.same_as(old) {
+            return Err(CliError::new(Exit::Refused, format!("the new value of `{id}` would be the old one")));
+        }
+        vault.insert(id.clone(), Pair { old: Arc::clone(old), new: Arc::new(new) });
+    }
+    Ok(vault)
+}
+
+/// Drives a run to its end and says what became of it.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a run is all of these; a struct of them would have one maker and one user"
+)]
+pub(super) async fn go(
+    mut session: Session,
+    run: RunId,
+    plan: Plan,
+    mut state: Run,
+    fleet: &mut Fleet,
+    vault: Arc<Vault>,
+    mut contents: BTreeMap<HostName, BTreeMap<usize, Content>>,
+    interrupts: &mut mpsc::Receiver<()>,
+) -> Result<Exit, CliError> {
+    let (tell, mut notes) = mpsc::unbounded_channel();
+    for (host, host_plan) in &plan.hosts {
+        let work = Work {
+            plan: Arc::new(host_plan.clone()),
+            vault: Arc::clone(&vault),
+            contents: Arc::new(contents.remove(host).unwrap_or_default()),
+            lease: plan.lease,
+            verifier: Verifier { notes: tell.clone() },
+        };
+        fleet.assign(host.clone(), work);
+    }
+    let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };
+    let ended = drive(&run, &mut state, &mut voices, fleet, &mut notes, interrupts).await;
+    session.reporter.finish();
+    let exit = match &ended {
+        Ok(verdict) => Exit::from(*verdict),
+        Err(DriveError::Abandoned) => Exit::PersonMustLook,
+        Err(DriveError::Journal(_)) => Exit::PersonMustLook,
+        Err(DriveError::Illegal(_)) => Exit::Bug,
+    };
+    let entries = session.journal.entries(&run).unwrap_or_default();
+    let summary = summarise(&run, &plan, &state, &entries);
+    say::err(&format!("\n{}", summary.render(state.decision())));
+    match ended {
+        Ok(_) => Ok(exit),
+        Err(DriveError::Abandoned) => {
+            Err(CliError::new(exit, "left in the middle, as you asked").hint(format!("lockturn resume {run}")))
+        }
+        Err(DriveError::Journal(error)) => Err(journal(error)),
+        Err(DriveError::Illegal(error)) => Err(CliError::new(exit, error.to_string())),
+    }
+}

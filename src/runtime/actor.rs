@@ -1,0 +1,156 @@
+//! One host for one run: its connection, the program on it, and the way back to both when they are lost.
+//!
+//! **Invariant:** what a host is asked is asked again only because every request is idempotent; what became of an unanswered one is
+//! never assumed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::host::{CallError, HelloFacts, HostProgram, Nonce, Request};
+use crate::model::{Become, HostName, Reason, ReasonKind, RunId, Secret};
+use crate::ssh::{Connection, Connector, Endpoint, ExecReader, ExecWriter};
+
+use super::random;
+
+/// How long a shell may take to read the program and say that it is ready.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// How long a step that only moves files and talks to a database may take: a disk that syncs slowly, a database that is busy.
+pub const STEP_MAX: Duration = Duration::from_secs(60);
+
+/// How often a lost host is connected again within one step. More would only delay the decision that the others wait for.
+const RECONNECTS_MAX: u32 = 2;
+
+/// Who is asked, and how.
+#[derive(Debug, Clone)]
+pub struct Who {
+    /// The host.
+    pub host: HostName,
+    /// How it is reached.
+    pub endpoint: Endpoint,
+    /// How the program gets its rights.
+    pub become_user: Become,
+    /// Where the host keeps a run's state, empty for the usual place.
+    pub state_dir: String,
+    /// Directories searched first for tools, empty for none.
+    pub path: String,
+}
+
+/// One host for one run.
+pub struct Actor {
+    who: Who,
+    run: RunId,
+    epoch: u64,
+    connector: Arc<Connector>,
+    cancel: CancellationToken,
+    live: Option<Live>,
+}
+
+struct Live {
+    connection: Connection,
+    program: HostProgram<ExecReader, ExecWriter>,
+    facts: HelloFacts,
+}
+
+impl Actor {
+    /// A host that is not connected yet.
+    #[must_use]
+    pub const fn new(who: Who, run: RunId, epoch: u64, connector: Arc<Connector>, cancel: CancellationToken) -> Self {
+        Self { who, run, epoch, connector, cancel, live: None }
+    }
+
+    /// The host.
+    #[must_use]
+    pub const fn who(&self) -> &Who {
+        &self.who
+    }
+
+    /// Makes sure that the program on the host answers.
+    ///
+    /// # Errors
+    /// Why it does not. Nothing was changed on the host.
+    pub async fn connect(&mut self) -> Result<&HelloFacts, Reason> {
+        let usable = self.live.as_ref().is_some_and(|live| !live.program.is_over() && !live.connection.is_closed());
+        if !usable {
+            if let Some(live) = self.live.take() {
+                live.connection.close().await;
+            }
+            self.live = Some(self.open().await?);
+        }
+        Ok(&self.live.as_ref().expect("it was opened just now").facts)
+    }
+
+    async fn open(&self) -> Result<Live, Reason> {
+        let connection =
+            self.connector.connect(&self.who.endpoint, self.cancel.clone()).await.map_err(|error| error.reason)?;
+        let command = match self.who.become_user {
+            Become::None => "exec /bin/sh -s",
+            Become::Sudo => "exec sudo -n -- /bin/sh -s",
+        };
+        let exec = connection.exec(command).await?;
+        let nonce = Nonce::new(random::bytes());
+        let mut program = match HostProgram::start(exec.reader, exec.writer, nonce, START_MAX).await {
+            Ok(program) => program,
+            Err(error) => {
+                let said = exec.ended.await;
+                connection.close().await;
+                return Err(why_no_shell(self.who.become_user, error.reason(), &said.stderr));
+            }
+        };
+        let hello =
+            Request::Hello { run: &self.run, epoch: self.epoch, state_dir: &self.who.state_dir, path: &self.who.path };
+        let answer = program.call(&hello, START_MAX).await.map_err(|error| error.reason().clone())?;
+        let facts = HelloFacts::parse(&answer)?;
+        Ok(Live { connection, program, facts })
+    }
+
+    /// Asks the host, and asks again over a new connection if the answer was lost.
+    ///
+    /// # Errors
+    /// What the host refused, or that nobody knows.
+    pub async fn call(&mut self, request: &Request<'_>, deadline: Duration) -> Result<Secret, CallError> {
+        let mut lost = None;
+        for _ in 0..=RECONNECTS_MAX {
+            if let Err(reason) = self.connect().await {
+                // What an earlier request did is not taken back by this one being impossible: the host's state is unknown.
+                return Err(CallError::Lost(lost.unwrap_or(reason)));
+            }
+            let live = self.live.as_mut().expect("it is connected");
+            match live.program.call(request, deadline).await {
+                Err(CallError::Lost(reason)) => lost = Some(reason),
+                answered => return answered,
+            }
+        }
+        let reason = lost.unwrap_or_else(|| Reason::new(ReasonKind::ConnectionLost, "the connection ended"));
+        Err(CallError::Lost(reason))
+    }
+
+    /// The connection, for probes that speak from the host itself.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn connection(&mut self) -> Result<&Connection, Reason> {
+        self.connect().await?;
+        Ok(&self.live.as_ref().expect("it is connected").connection)
+    }
+
+    /// Ends the program and the connection.
+    pub async fn leave(mut self) {
+        if let Some(mut live) = self.live.take() {
+            // The program ends with its standard input; being polite is worth a moment, no more.
+            let _ended = live.program.call(&Request::Bye, Duration::from_millis(200)).await;
+            live.connection.close().await;
+        }
+    }
+}
+
+/// sudo's own words are shown, not parsed: that sudo stood between us and the shell is enough to name the kind.
+fn why_no_shell(become_user: Become, reason: &Reason, stderr: &str) -> Reason {
+    let detail = if stderr.is_empty() { reason.detail.clone() } else { format!("{}: {stderr}", reason.detail) };
+    match become_user {
+        Become::Sudo if !stderr.is_empty() => Reason::new(ReasonKind::SudoRefused, detail),
+        Become::Sudo | Become::None => Reason::new(reason.kind, detail),
+    }
+}

@@ -1,0 +1,30 @@
+//! The one place where time is read.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::model::{Entry, Event, Millis};
+
+/// Wall clock, since 1970-01-01T00:00:00Z.
+#[must_use]
+pub fn unix_now() -> Millis {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().into()
+}
+
+/// An event, noticed now.
+#[must_use]
+pub fn entry(since: Instant, event: Event) -> Entry {
+    Entry { at_unix: unix_now(), elapsed: since.elapsed().into(), event }
+}
+
+/// The wall clock as ISO 8601 in UTC with milliseconds, for signatures that carry it.
+#[must_use]
+pub fn iso_now() -> String {
+    iso(unix_now())
+}
+
+/// A point in time as ISO 8601 in UTC with milliseconds.
+#[must_use]
+pub fn iso(at_unix: Millis) -> String {
+    let millis = i64::try_from(at_unix.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| "?".to_owned(), |at| format!("{at:.3}"))
+}

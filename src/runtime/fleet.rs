@@ -1,0 +1,168 @@
+//! All hosts of a run: who they are, what they hold, and a step on any of them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::inventory::{Host, Inventory, Jump};
+use crate::model::{Become, Event, FingerprintKey, HostName, Reason, ReasonKind, RunId, Step};
+use crate::plan::Draft;
+use crate::ssh::{Connector, Endpoint};
+
+use super::actor::{Actor, Who};
+use super::drive::{Outcome, Perform};
+use super::inspect::{Inspected, inspect};
+use super::step::{Work, perform};
+
+/// What the inventory leaves open, from the operator's own surroundings.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The operator's name.
+    pub user: String,
+    /// The operator's home.
+    pub home: PathBuf,
+    /// Host keys to trust instead of those that the inventory names.
+    pub known_hosts: Option<PathBuf>,
+}
+
+impl Surroundings {
+    fn path(&self, path: &std::path::Path) -> PathBuf {
+        path.strip_prefix("~").map_or_else(|_| path.to_owned(), |rest| self.home.join(rest))
+    }
+
+    /// How a host of the inventory is reached.
+    #[must_use]
+    pub fn endpoint(&self, inventory: &Inventory, name: &HostName) -> Option<Endpoint> {
+        let host = inventory.hosts.get(name)?;
+        let known_hosts = self.known_hosts.clone().or_else(|| host.known_hosts.as_deref().map(|path| self.path(path)));
+        let known_hosts = known_hosts.unwrap_or_else(|| self.home.join(".ssh/known_hosts"));
+        let identity_files: Vec<PathBuf> = host.identity_file.iter().map(|path| self.path(path)).collect();
+        let jump = match &host.jump {
+            None => None,
+            Some(Jump::Host(jump)) => self.endpoint(inventory, jump).map(Box::new),
+            Some(Jump::Other { user, address, port }) => Some(Box::new(Endpoint {
+                host: address.parse().ok()?,
+                address: address.clone(),
+                port: *port,
+                user: user.clone().unwrap_or_else(|| self.user.clone()),
+                identity_files: identity_files.clone(),
+                known_hosts: vec![known_hosts.clone()],
+                jump: None,
+            })),
+        };
+        Some(Endpoint {
+            host: name.clone(),
+            address: host.address.clone(),
+            port: host.port,
+            user: host.user.clone().unwrap_or_else(|| self.user.clone()),
+            identity_files,
+            known_hosts: vec![known_hosts],
+            jump,
+        })
+    }
+
+    /// Who a host of the inventory is. `become_user` is the playbook's word, which goes before the inventory's.
+    #[must_use]
+    pub fn who(&self, inventory: &Inventory, name: &HostName, become_user: Option<Become>) -> Option<Who> {
+        let Host { become_user: own, state_dir, path, .. } = inventory.hosts.get(name)?;
+        Some(Who {
+            host: name.clone(),
+            endpoint: self.endpoint(inventory, name)?,
+            become_user: become_user.unwrap_or(*own),
+            state_dir: state_dir.clone(),
+            path: path.clone(),
+        })
+    }
+}
+
+/// All hosts of a run.
+pub struct Fleet {
+    actors: BTreeMap<HostName, Arc<Mutex<Actor>>>,
+    works: BTreeMap<HostName, Work>,
+}
+
+impl Fleet {
+    /// Hosts that are not connected yet.
+    #[must_use]
+    pub fn new(
+        whos: Vec<Who>,
+        run: &RunId,
+        epoch: u64,
+        connector: &Arc<Connector>,
+        cancel: &CancellationToken,
+    ) -> Self {
+        let actor = |who: Who| {
+            let name = who.host.clone();
+            let actor = Actor::new(who, run.clone(), epoch, Arc::clone(connector), cancel.clone());
+            (name, Arc::new(Mutex::new(actor)))
+        };
+        Self { actors: whos.into_iter().map(actor).collect(), works: BTreeMap::new() }
+    }
+
+    /// Says what the steps on a host need.
+    pub fn assign(&mut self, host: HostName, work: Work) {
+        self.works.insert(host, work);
+    }
+
+    /// Connects all hosts and reads what the draft names on each. Changes nothing.
+    pub async fn inspect(
+        &self,
+        draft: &Draft,
+        key: &Arc<FingerprintKey>,
+        mut note: impl FnMut(Event),
+    ) -> BTreeMap<HostName, Result<Inspected, Reason>> {
+        note(Event::ConnectBegan { hosts: self.actors.len() as u64 });
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let mut tasks = JoinSet::new();
+        for (name, actor) in &self.actors {
+            let (name, actor, key, tell) = (name.clone(), Arc::clone(actor), Arc::clone(key), tell.clone());
+            let host = draft.hosts.get(&name).cloned().unwrap_or_default();
+            tasks.spawn(async move {
+                let mut actor = actor.lock().await;
+                let inspected = match actor.connect().await {
+                    Err(reason) => Err(reason),
+                    Ok(_) => {
+                        let _unheard = tell.send(Event::HostConnected { host: name.clone() });
+                        inspect(&mut actor, &host, &key).await
+                    }
+                };
+                let _unheard = tell.send(match &inspected {
+                    Ok(_) => Event::HostInspected { host: name.clone() },
+                    Err(reason) => Event::HostUnconnected { host: name.clone(), reason: reason.clone() },
+                });
+                (name, inspected)
+            });
+        }
+        drop(tell);
+        while let Some(event) = told.recv().await {
+            note(event);
+        }
+        tasks.join_all().await.into_iter().collect()
+    }
+
+    /// The hosts, to be asked one by one.
+    pub fn actors(&self) -> impl Iterator<Item = (&HostName, &Arc<Mutex<Actor>>)> {
+        self.actors.iter()
+    }
+
+    /// Ends all programs and connections.
+    pub async fn leave(self) {
+        let leaving = self.actors.into_values().filter_map(Arc::into_inner).map(|actor| actor.into_inner().leave());
+        futures::future::join_all(leaving).await;
+    }
+}
+
+impl Perform for Fleet {
+    fn begin(&mut self, host: &HostName, step: Step) -> BoxFuture<'static, Outcome> {
+        let (Some(actor), Some(work)) = (self.actors.get(host).cloned(), self.works.get(host).cloned()) else {
+            let reason = Reason::new(ReasonKind::Missing, format!("`{host}` is in the plan and not in the inventory"));
+            return Box::pin(async { Outcome::Unknown(reason) });
+        };
+        Box::pin(async move { perform(&mut *actor.lock().await, &work, step).await })
+    }
+}

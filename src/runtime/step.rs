@@ -1,0 +1,150 @@
+//! What each step asks of a host.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::edit;
+use crate::host::{CallError, CommandOutput, Request, ScriptKind, SqlRow, stage_sql};
+use crate::model::{Activation, Change, HostPlan, Millis, Reason, ReasonKind, Secret, Step, ValueId};
+
+use super::actor::{Actor, STEP_MAX};
+use super::drive::Outcome;
+use super::inspect::Content;
+use super::vault::{Pair, Vault};
+use super::verify::{Direction, Verifier};
+
+/// Under this name a host keeps the values of the run until it is cleaned.
+pub const KEPT: &str = "values";
+
+/// Room for the connection beyond the time that a service may take by itself.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// All that the steps on one host need besides the host.
+#[derive(Clone)]
+pub struct Work {
+    /// What happens there.
+    pub plan: Arc<HostPlan>,
+    /// The values of the run.
+    pub vault: Arc<Vault>,
+    /// The contents that inspect read there.
+    pub contents: Arc<BTreeMap<usize, Content>>,
+    /// How long an armed host waits.
+    pub lease: Millis,
+    /// Tries the probes.
+    pub verifier: Verifier,
+}
+
+/// Does one step on one host.
+pub async fn perform(actor: &mut Actor, work: &Work, step: Step) -> Outcome {
+    let done = match step {
+        Step::Lock => plain(actor, &Request::Lock).await,
+        Step::Stage => stage(actor, work).await,
+        Step::Arm => plain(actor, &Request::Arm { lease_seconds: work.lease.secs_ceil() }).await,
+        Step::Cut => plain(actor, &Request::Cut).await,
+        Step::Activate | Step::Reactivate => activate(actor, work).await,
+        Step::Verify => work.verifier.verify(actor, work, Direction::Forward).await,
+        Step::Reverify => work.verifier.verify(actor, work, Direction::Back).await,
+        Step::Confirm => plain(actor, &Request::Confirm).await,
+        Step::Revert => revert(actor).await,
+        Step::Clean => plain(actor, &Request::Clean).await,
+    };
+    match done {
+        Ok(()) => Outcome::Done,
+        Err(CallError::Refused(reason)) => Outcome::Failed(reason),
+        Err(CallError::Lost(reason)) => Outcome::Unknown(reason),
+    }
+}
+
+async fn plain(actor: &mut Actor, request: &Request<'_>) -> Result<(), CallError> {
+    actor.call(request, STEP_MAX).await.map(drop)
+}
+
+async fn stage(actor: &mut Actor, work: &Work) -> Result<(), CallError> {
+    let mut needed: Vec<&ValueId> = Vec::new();
+    for (position, change) in work.plan.changes.iter().enumerate() {
+        stage_change(actor, work, position, change).await?;
+        needed.extend(change.values());
+    }
+    needed.extend(work.plan.verify.iter().filter_map(|planned| planned.value.as_ref()));
+    needed.sort();
+    needed.dedup();
+    let kept = work.vault.to_keep(needed);
+    plain(actor, &Request::Keep { name: KEPT, bytes: &kept }).await?;
+    plain(actor, &Request::Rehearse).await
+}
+
+async fn stage_change(actor: &mut Actor, work: &Work, position: usize, change: &Change) -> Result<(), CallError> {
+    let number = position + 1;
+    match change {
+        Change::File { real_path, edits, .. } => {
+            let before = work.contents.get(&position).ok_or_else(value_lost)?;
+            let mut content = before.bytes.duplicate();
+            for file_edit in edits {
+                let new = &pair(work, &file_edit.value)?.new;
+                content = edit::replace(&content, file_edit.dotenv_key.as_deref(), new)
+                    .map_err(|error| CallError::Refused(error.reason()))?;
+            }
+            let request = Request::StageFile { number, path: real_path, sha256: &before.sha256, content: &content };
+            plain(actor, &request).await
+        }
+        Change::Sqlite { file, rows } => {
+            let bound = rows
+                .iter()
+                .map(|row| {
+                    let Pair { old, new } = pair(work, &row.value)?;
+                    Ok(SqlRow { read: &row.read, write: &row.write, host: row.host.as_str(), old, new })
+                })
+                .collect::<Result<Vec<_>, CallError>>()?;
+            let unusable =
+                |error: crate::host::SqlError| CallError::Refused(Reason::new(ReasonKind::Unclear, error.to_string()));
+            let parts = stage_sql(&bound).map_err(unusable)?;
+            let request = Request::StageScript { number, kind: ScriptKind::Sqlite, target: file, parts: &parts };
+            plain(actor, &request).await
+        }
+        Change::Command { read, write, value } => {
+            let Pair { old, new } = pair(work, value)?;
+            let words = |words: &[String]| Secret::new((words.join("\n") + "\n").into_bytes());
+            let parts =
+                [("read", words(read)), ("write", words(write)), ("old", old.duplicate()), ("new", new.duplicate())];
+            let request = Request::StageScript { number, kind: ScriptKind::Command, target: "", parts: &parts };
+            plain(actor, &request).await
+        }
+    }
+}
+
+fn pair<'a>(work: &'a Work, id: &ValueId) -> Result<&'a Pair, CallError> {
+    work.vault.get(id).ok_or_else(value_lost)
+}
+
+fn value_lost() -> CallError {
+    CallError::Refused(Reason::new(ReasonKind::ValueLost, "the values of this run are not in memory any more"))
+}
+
+async fn activate(actor: &mut Actor, work: &Work) -> Result<(), CallError> {
+    for activation in &work.plan.activate {
+        match activation {
+            Activation::Systemd { action, unit, deadline } => {
+                let request = Request::ActivateUnit { action: *action, unit, seconds: deadline.secs_ceil() };
+                actor.call(&request, deadline.duration() + MARGIN).await?;
+            }
+            Activation::Command { run, deadline } => {
+                let input = Secret::new(Vec::new());
+                let request = Request::Command { seconds: deadline.secs_ceil(), words: run, input: &input };
+                let answer = actor.call(&request, deadline.duration() + MARGIN).await?;
+                let output = CommandOutput::parse(&answer).map_err(CallError::Refused)?;
+                if output.status != 0 {
+                    let detail = format!("`{}` ended with status {}", run.join(" "), output.status);
+                    return Err(CallError::Refused(Reason::new(ReasonKind::CommandFailed, detail)));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn revert(actor: &mut Actor) -> Result<(), CallError> {
+    // A host that died in the middle may be locked by an older epoch of this run: take it again, then go back.
+    plain(actor, &Request::Lock).await?;
+    plain(actor, &Request::Revert).await
+}
