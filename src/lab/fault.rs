@@ -14,9 +14,9 @@ const FILE: &str = "fault";
 pub enum Fault {
     /// It behaves.
     None,
-    /// The service starts and is healthy, but takes only the secret that it had at its first start.
+    /// The service starts and is healthy, but takes only the secret that it had at its last start without a fault.
     RefusesNewSecret,
-    /// The service does not start with a secret other than the one that it had at its first start.
+    /// The service does not start with a secret other than the one that it had at its last start without a fault.
     FailsToStart,
     /// The service starts and is healthy, but refuses every secret once its own has changed.
     HealthyButWrong,

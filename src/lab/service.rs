@@ -26,8 +26,8 @@ pub(super) struct Service {
     role: Role,
     /// What it holds while it runs.
     running: Option<Running>,
-    /// What it held at its first start; some faults cling to it.
-    first: Option<Values>,
+    /// What it held at its last start without a fault; some faults cling to it.
+    trusted: Option<Values>,
     /// The nonces that were used, with the second in which they came.
     nonces: HashMap<String, i64>,
     /// How often it was started.
@@ -56,7 +56,7 @@ pub(super) struct Signed<'a> {
 
 impl Service {
     pub(super) fn new(home: PathBuf, role: Role) -> Self {
-        Self { home, role, running: None, first: None, nonces: HashMap::new(), starts: 0 }
+        Self { home, role, running: None, trusted: None, nonces: HashMap::new(), starts: 0 }
     }
 
     pub(super) fn fault(&self) -> Fault {
@@ -84,10 +84,10 @@ impl Service {
         let own =
             env_value(&text, key).filter(|own| own.len() >= bytes_min).ok_or("a secret is missing or too short")?;
         let fault = self.fault();
-        if self.first.is_none() {
-            let mut first = self.rows();
-            first.insert(String::new(), own.duplicate());
-            self.first = Some(first);
+        if self.trusted.is_none() || self.fault() == Fault::None {
+            let mut trusted = self.rows();
+            trusted.insert(String::new(), own.duplicate());
+            self.trusted = Some(trusted);
         } else if fault == Fault::FailsToStart && self.is_changed(&own) {
             return Err("the secret changed");
         }
@@ -153,7 +153,7 @@ impl Service {
     }
 
     fn effective(&self, name: &str, current: Secret) -> Option<Secret> {
-        let first = self.first.as_ref()?.get(name).map(Secret::duplicate);
+        let first = self.trusted.as_ref()?.get(name).map(Secret::duplicate);
         match self.fault() {
             Fault::RefusesNewSecret => first,
             Fault::HealthyButWrong => first.filter(|first| first.same_as(&current)),
@@ -161,9 +161,9 @@ impl Service {
         }
     }
 
-    /// Whether any secret differs from the first start's.
+    /// Whether any secret differs from what it held at its last start without a fault.
     fn is_changed(&self, own: &Secret) -> bool {
-        let Some(first) = &self.first else { return false };
+        let Some(first) = &self.trusted else { return false };
         let same = |name: &str, value: &Secret| first.get(name).is_some_and(|first| first.same_as(value));
         !same("", own) || self.rows().iter().any(|(name, value)| !same(name, value))
     }

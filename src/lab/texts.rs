@@ -32,6 +32,7 @@ targets:
             X-Worker-HMAC: "{{ hmac_sha256(secret, now ~ '\n' ~ uuid ~ '\n' ~ body) }}"
           body: probe
           expect: { new: 400, old: 401 }
+          deadline: 5s
 
   - hosts: control_plane
     put:
@@ -57,6 +58,7 @@ targets:
             X-Worker-HMAC: "{{ hmac_sha256(secret, now ~ '\n' ~ uuid ~ '\n' ~ body) }}"
           body: probe
           expect: { new: 400, old: 401 }
+          deadline: 5s
 
 rollout:
   strategy: lockstep
@@ -92,6 +94,7 @@ targets:
           headers:
             X-OS-SECRET: "{{ secret }}"
           expect: { new: 200, old: 401 }
+          deadline: 5s
 
 rollout:
   strategy: lockstep

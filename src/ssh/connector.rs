@@ -72,9 +72,12 @@ pub struct Connector {
     settings: Settings,
     keys: Keys,
     handshakes: Semaphore,
-    known: Mutex<HashMap<Vec<PathBuf>, Result<Arc<KnownHosts>, Reason>>>,
+    known: Mutex<HashMap<Vec<PathBuf>, KnownOrNot>>,
     jumps: Mutex<HashMap<Endpoint, Arc<Jump>>>,
 }
+
+/// The entries of some files, or why they cannot be read.
+type KnownOrNot = Result<Arc<KnownHosts>, Reason>;
 
 /// A jump host: one connection for all hosts behind it.
 struct Jump {

@@ -1,0 +1,28 @@
+# What a person types. Everything else is a #[test].
+
+.PHONY: help demo test install lint test-rust test-real man
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+demo: ## watch an embedded fleet rotate, fail and go back
+	cargo run --release -- demo
+
+test: install lint test-rust test-real ## everything, on this machine (installs what it lacks)
+
+install: ## what the tests need beyond a Rust toolchain and a C compiler
+	sh tests/setup/install
+
+lint: ## form and style
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	shellcheck -s sh src/host/program.sh tests/setup/install
+
+test-rust: ## what needs no packages: the same as plain `cargo test`
+	cargo test --locked
+
+test-real: ## OpenSSH, other shells, SQLite
+	cargo test --locked --test real
+
+man: ## the manual page
+	@cargo run --quiet --release -- man

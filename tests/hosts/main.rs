@@ -1,1 +1,0 @@
-//! Tests against real systemd hosts. `make test-hosts` builds and boots them.
