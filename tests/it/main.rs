@@ -4,6 +4,8 @@
 
 mod coordinator;
 mod dotenv;
+mod files;
+mod fleet;
 mod host_program;
 mod journal;
 mod lab;
