@@ -10,6 +10,7 @@ mod reason;
 mod secret;
 mod selector;
 mod step;
+mod text;
 mod time;
 
 pub use event::{Cause, Certainty, Decision, EVENT_VERSION, Entry, Event};
@@ -23,4 +24,5 @@ pub use reason::{Reason, ReasonKind};
 pub use secret::{Fingerprint, FingerprintKey, Secret, hmac_sha256};
 pub use selector::{Effect, Names, Selector, Term};
 pub use step::{HostState, Step, Verdict};
+pub use text::harmless;
 pub use time::Millis;

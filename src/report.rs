@@ -1,7 +1,7 @@
 //! What people and machines get to see of a run.
 //!
 //! **Invariant:** sees events only, holds no value, and never stops a run: when nobody listens any more it falls silent.
-//! Tested in `tests/it/report.rs`.
+//! Tested through `tests/it/fleet.rs` and `tests/it/report.rs`.
 
 mod hint;
 mod json;

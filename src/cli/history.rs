@@ -53,7 +53,12 @@ pub(super) fn show(args: &Args, text: &str) -> Result<Exit, CliError> {
     for Entry { at_unix, event, .. } in &entries {
         let data = serde_json::to_value(event).unwrap_or_default();
         let data = data.as_object().and_then(|fields| fields.values().next()).map(ToString::to_string);
-        say::out(&format!("{}  {:14} {}\n", clock::iso(*at_unix), event.label(), data.unwrap_or_default()));
+        say::out(&format!(
+            "{}  {:14} {}\n",
+            clock::iso(*at_unix),
+            event.label(),
+            crate::model::harmless(&data.unwrap_or_default())
+        ));
     }
     let run = Run::replay(&plan, entries.iter().map(|entry| &entry.event))
         .map_err(|error| CliError::new(Exit::PersonMustLook, error.to_string()).hint("lockturn ledger verify"))?;

@@ -31,6 +31,8 @@ async fn take_up(args: &Args, wanted: Option<&str>, back: bool) -> Result<Exit, 
     let run = which(&session, wanted)?;
     let plan = session.journal.plan(&run).map_err(journal)?;
     let entries = session.journal.entries(&run).map_err(journal)?;
+    // A plan that is not the one that the run began with must not be done.
+    session.journal.verify().map_err(journal)?;
     let mut state = Run::replay(&plan, entries.iter().map(|entry| &entry.event)).map_err(|error| {
         CliError::new(Exit::PersonMustLook, format!("the ledger tells a run that cannot be: {error}"))
             .hint("lockturn ledger verify")

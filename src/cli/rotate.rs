@@ -187,13 +187,12 @@ async fn begin(
     let vault = Arc::new(mint_all(&plan, &inspected)?);
     let operator = session.operator.clone();
     let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };
-    voices.journal.begin_run(&run, &plan, clock::unix_now(), &operator).map_err(journal)?;
     let began = Event::RunBegan {
         run: run.clone(),
         plan: plan.hash(),
         playbook: plan.playbook.clone(),
         hosts: plan.hosts.len() as u64,
-        operator,
+        operator: operator.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let minted = Event::ValuesMinted { values: vault.fingerprints(&session.key) };
@@ -201,7 +200,7 @@ async fn begin(
     for event in [&began, &minted] {
         state.apply(event).map_err(|error| CliError::new(Exit::Bug, error.to_string()))?;
     }
-    voices.record(&run, vec![began, minted]).map_err(journal)?;
+    voices.begin(&run, &plan, &operator, vec![began, minted]).map_err(journal)?;
     let contents = inspected.into_iter().map(|(host, read)| (host, read.contents)).collect();
     go(session, run, plan, state, &mut fleet, vault, contents, interrupts).await
 }

@@ -85,9 +85,9 @@ fn reporter(args: &Args) -> Box<dyn Reporter> {
     match args.output {
         Some(Output::Json) => Box::new(Json::new(std::io::stdout())),
         Some(Output::Plain) => Box::new(Plain::new(std::io::stderr())),
-        Some(Output::Human) => Box::new(Progress::new()),
-        None if surroundings::can_redraw() => Box::new(Progress::new()),
-        None => Box::new(Plain::new(std::io::stderr())),
+        // A bar that cannot be drawn would swallow the lines above it.
+        Some(Output::Human) | None if surroundings::can_redraw() => Box::new(Progress::new()),
+        Some(Output::Human) | None => Box::new(Plain::new(std::io::stderr())),
     }
 }
 

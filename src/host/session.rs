@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::model::{Reason, ReasonKind, Secret};
+use crate::model::{Reason, ReasonKind, Secret, harmless};
 
 use super::Request;
 
@@ -106,8 +106,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> HostProgram<R, W> {
                 }
                 if fill(reader, buffer).await? == 0 {
                     let said = String::from_utf8_lossy(&buffer[..buffer.len().min(200)]).into_owned();
-                    let said = said.escape_debug().to_string();
-                    return Err(no_shell(&format!("the login ended without a shell; it said: \"{said}\"")));
+                    return Err(no_shell(&format!(
+                        "the login ended without a shell; it said: \"{}\"",
+                        harmless(&said)
+                    )));
                 }
             }
         };
@@ -236,9 +238,4 @@ fn lost(kind: ReasonKind, detail: &str) -> CallError {
 
 fn no_shell(detail: &str) -> CallError {
     lost(ReasonKind::NoShell, detail)
-}
-
-/// Remote text as it may be shown: no control characters, not long.
-fn harmless(text: &str) -> String {
-    text.trim().chars().take(300).map(|c| if c.is_control() { '·' } else { c }).collect()
 }

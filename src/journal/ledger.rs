@@ -88,6 +88,8 @@ impl Journal {
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "foreign_keys", true)?;
+        // Without it `INSERT OR REPLACE` removes rows past the triggers.
+        db.pragma_update(None, "recursive_triggers", true)?;
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         match version(&transaction)? {
             0 => {
@@ -119,16 +121,18 @@ impl Journal {
         }
     }
 
-    /// Remembers a run and its plan. Its first entries follow with [`Journal::append`].
+    /// Remembers a run, its plan and its first entries, all or nothing: a run without entries could neither be resumed nor left.
     ///
     /// # Errors
     /// If it is not durable. The ledger is then poisoned.
-    pub fn begin_run(&mut self, run: &RunId, plan: &Plan, began: Millis, operator: &str) -> Result<(), JournalError> {
-        let plan = serde_json::to_string(plan).expect("a plan has only string keys and finite numbers");
-        self.write(|db| {
-            let values = params![run.as_str(), plan, number(began), operator];
-            db.execute("INSERT INTO runs(run, plan, began_unix_ms, operator) VALUES (?1, ?2, ?3, ?4)", values)?;
-            Ok(())
+    pub fn begin_run(&mut self, run: &RunId, plan: &Plan, operator: &str, first: &[Entry]) -> Result<(), JournalError> {
+        let json = serde_json::to_string(plan).expect("a plan has only string keys and finite numbers");
+        let began = first.first().map_or(Millis(0), |entry| entry.at_unix);
+        self.write(|transaction| {
+            let values = params![run.as_str(), json, number(began), operator];
+            transaction
+                .execute("INSERT INTO runs(run, plan, began_unix_ms, operator) VALUES (?1, ?2, ?3, ?4)", values)?;
+            append(transaction, run, first)
         })
     }
 
@@ -138,35 +142,19 @@ impl Journal {
     /// If they are not durable. The ledger is then poisoned: a failed sync must not be tried again, because the second one may
     /// succeed without the first one's data.
     pub fn append(&mut self, run: &RunId, entries: &[Entry]) -> Result<(), JournalError> {
-        assert!(entries.iter().all(|entry| !entry.event.is_note()), "a note is not a fact");
-        self.write(|db| {
-            let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let last = "SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1";
-            let (mut seq, mut before): (u64, String) =
-                match transaction.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?))) {
-                    Ok(last) => last,
-                    Err(rusqlite::Error::QueryReturnedNoRows) => (0, chain::FIRST.to_owned()),
-                    Err(error) => return Err(error),
-                };
-            for entry in entries {
-                seq += 1;
-                let event = serde_json::to_string(&entry.event).expect("an event has only string keys");
-                let hash = chain::hash(&before, seq, run.as_str(), entry.at_unix.0, entry.elapsed.0, &event);
-                transaction.execute(
-                    "INSERT INTO entries(seq, run, at_unix_ms, elapsed_ms, event, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                    params![seq, run.as_str(), number(entry.at_unix), number(entry.elapsed), event, hash],
-                )?;
-                before = hash;
-            }
-            transaction.commit()
-        })
+        self.write(|transaction| append(transaction, run, entries))
     }
 
-    fn write(&mut self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<()>) -> Result<(), JournalError> {
+    fn write(&mut self, work: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<(), JournalError> {
         if self.poisoned {
             return Err(JournalError::Poisoned);
         }
-        work(&mut self.db).map_err(|error| {
+        let in_one = |db: &mut Connection| {
+            let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            work(&transaction)?;
+            transaction.commit()
+        };
+        in_one(&mut self.db).map_err(|error| {
             self.poisoned = true;
             JournalError::Database(error)
         })
@@ -242,11 +230,38 @@ impl Journal {
             if hash != stored.hash {
                 return Err(broken(count, "it is not as it was written".to_owned()));
             }
-            stored.entry()?;
+            // The chain covers the plan through its hash, which the first entry of a run holds.
+            if let Event::RunBegan { run, plan, .. } = stored.entry()?.event
+                && self.plan(&run)?.hash() != plan
+            {
+                return Err(broken(count, format!("the plan of {run} is not the one that it began with")));
+            }
             before = hash;
         }
         Ok(count)
     }
+}
+
+/// Adds entries at the end of the chain.
+fn append(db: &Connection, run: &RunId, entries: &[Entry]) -> rusqlite::Result<()> {
+    assert!(entries.iter().all(|entry| !entry.event.is_note()), "a note is not a fact");
+    let last = "SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1";
+    let (mut seq, mut before): (u64, String) = match db.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?))) {
+        Ok(last) => last,
+        Err(rusqlite::Error::QueryReturnedNoRows) => (0, chain::FIRST.to_owned()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        seq += 1;
+        let event = serde_json::to_string(&entry.event).expect("an event has only string keys");
+        let hash = chain::hash(&before, seq, run.as_str(), entry.at_unix.0, entry.elapsed.0, &event);
+        db.execute(
+            "INSERT INTO entries(seq, run, at_unix_ms, elapsed_ms, event, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![seq, run.as_str(), number(entry.at_unix), number(entry.elapsed), event, hash],
+        )?;
+        before = hash;
+    }
+    Ok(())
 }
 
 struct Stored {

@@ -1,10 +1,9 @@
 //! The end of a run, for a tired person: what is true now, what it cost, what to do next.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use crate::coordinator::Run;
-use crate::model::{Decision, Entry, Event, HostName, HostState, Millis, Plan, RunId, Step, Verdict};
+use crate::model::{Decision, Entry, Event, HostName, HostState, Millis, Plan, Reason, RunId, Step, Verdict};
 
 use super::{hint, plural};
 
@@ -25,6 +24,8 @@ pub struct Summary {
     pub proofs: usize,
     /// Hosts in trouble, with what to say of them.
     pub troubles: Vec<(HostName, HostState, Step, String)>,
+    /// Every step that did not end well, also those that the way back has mended since.
+    pub failed: Vec<(HostName, Step, String)>,
     /// What made the run go back.
     pub cause: Option<String>,
     /// Hosts on which the run left something.
@@ -36,7 +37,9 @@ pub struct Summary {
 pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summary {
     // Only one process's clock can be measured with: that of the one that ended the run.
     let last = entries.iter().rposition(|entry| matches!(entry.event, Event::Resumed { .. })).map_or(0, |at| at + 1);
-    let entries = &entries[last.min(entries.len())..];
+    let (earlier, entries) = entries.split_at(last.min(entries.len()));
+    let cut_began = |entry: &Entry| matches!(entry.event, Event::StepBegan { step: Step::Cut, .. });
+    let cut_before = earlier.iter().any(cut_began);
     let began = entries.iter().find_map(|entry| match entry.event {
         Event::StepBegan { step: Step::Cut, .. } => Some(entry.elapsed),
         _ => None,
@@ -47,7 +50,12 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
             _ => None,
         })
     };
-    let between = |wanted| Some(ended(wanted)?.since(began?));
+    // A cut that began under another process's clock was not measured, and is not said to be short.
+    let between = |wanted| if cut_before { None } else { Some(ended(wanted)?.since(began?)) };
+    let failed = earlier.iter().chain(entries).filter_map(|entry| match &entry.event {
+        Event::StepFailed { host, step, reason, .. } => Some((host.clone(), *step, with_hint(reason))),
+        _ => None,
+    });
     let decision = run.decision();
     let states: BTreeMap<_, _> = run.hosts().iter().map(|(name, host)| (name.clone(), host.state(decision))).collect();
     let troubles = run
@@ -55,11 +63,7 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         .iter()
         .filter_map(|(name, host)| {
             let trouble = host.trouble()?;
-            let mut text = trouble.reason.to_string();
-            if let Some(hint) = hint(trouble.reason.kind) {
-                let _infallible = write!(text, "\n      {hint}");
-            }
-            Some((name.clone(), host.state(decision), trouble.step, text))
+            Some((name.clone(), host.state(decision), trouble.step, with_hint(&trouble.reason)))
         })
         .collect();
     let cause = run.cause().map(|cause| match (&cause.host, cause.step) {
@@ -73,10 +77,15 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         gap: between(Step::Activate),
         proofs: plan.hosts.values().flat_map(|host| &host.verify).filter(|p| p.probe.check.is_proof()).count(),
         left_over: run.hosts().iter().filter(|(_, host)| host.left_over()).map(|(name, _)| name.clone()).collect(),
+        failed: failed.collect(),
         states,
         troubles,
         cause,
     }
+}
+
+fn with_hint(reason: &Reason) -> String {
+    hint(reason.kind).map_or_else(|| reason.to_string(), |hint| format!("{reason}\n      hint: {hint}"))
 }
 
 impl Summary {
@@ -123,6 +132,11 @@ impl Summary {
         self.states.values().for_each(|state| *counts.entry(*state).or_default() += 1);
         let counts: Vec<String> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
         line(format!("  hosts       {}", counts.join(", ")));
+        for (host, step, reason) in &self.failed {
+            if !self.troubles.iter().any(|(named, _, at, _)| named == host && at == step) {
+                line(format!("  {host}  failed in `{step}`: {reason}"));
+            }
+        }
         for (host, state, step, reason) in &self.troubles {
             line(format!("  {host}  {state} in `{step}`: {reason}"));
             if matches!(step, Step::Revert | Step::Reactivate | Step::Reverify) {
@@ -139,6 +153,9 @@ impl Summary {
         match self.verdict {
             None | Some(Verdict::Inconsistent | Verdict::RotatedWithDebt) => {
                 line(format!("next: lockturn resume {run}"));
+                if decision.is_none() {
+                    line(format!("      lockturn rollback {run}   takes it back instead"));
+                }
             }
             Some(Verdict::Refused | Verdict::RolledBack) => line(format!("next: lockturn show {run}")),
             Some(Verdict::Rotated) => {}

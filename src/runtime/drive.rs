@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::coordinator::{IllegalMove, Next, Run};
 use crate::journal::{Journal, JournalError};
-use crate::model::{Certainty, Entry, Event, HostName, Reason, ReasonKind, RunId, Step, Verdict};
+use crate::model::{Certainty, Entry, Event, HostName, Plan, Reason, ReasonKind, RunId, Step, Verdict};
 use crate::report::Reporter;
 
 use super::clock;
@@ -61,6 +61,19 @@ impl Voices<'_> {
     pub fn record(&mut self, run: &RunId, events: Vec<Event>) -> Result<(), JournalError> {
         let entries: Vec<Entry> = events.into_iter().map(|event| clock::entry(self.since, event)).collect();
         tokio::task::block_in_place(|| self.journal.append(run, &entries))?;
+        for entry in &entries {
+            self.reporter.entry(entry);
+        }
+        Ok(())
+    }
+
+    /// Makes a run and its first facts durable, then says them.
+    ///
+    /// # Errors
+    /// If they are not durable.
+    pub fn begin(&mut self, run: &RunId, plan: &Plan, operator: &str, first: Vec<Event>) -> Result<(), JournalError> {
+        let entries: Vec<Entry> = first.into_iter().map(|event| clock::entry(self.since, event)).collect();
+        tokio::task::block_in_place(|| self.journal.begin_run(run, plan, operator, &entries))?;
         for entry in &entries {
             self.reporter.entry(entry);
         }

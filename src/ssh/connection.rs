@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::model::{Reason, ReasonKind};
+use crate::model::{Reason, ReasonKind, harmless};
 
 use super::policy::Guard;
 
@@ -151,8 +151,7 @@ async fn drain(mut channel: Channel<Msg>, mut output: DuplexStream, tell: onesho
             _ => {}
         }
     }
-    let text = String::from_utf8_lossy(&stderr);
-    ended.stderr = text.trim().chars().take(300).map(|c| if c.is_control() { '·' } else { c }).collect();
+    ended.stderr = harmless(&String::from_utf8_lossy(&stderr));
     // Nobody may want to know.
     let _unheard = tell.send(ended);
 }

@@ -30,13 +30,21 @@ fn entry(event: Event) -> Entry {
 
 fn three() -> Vec<Entry> {
     let decided = Event::Decided { decision: Decision::Rollback, cause: None };
-    [Event::Interrupted, decided, Event::RunEnded { verdict: Verdict::Refused }].map(entry).into()
+    let began = Event::RunBegan {
+        run: run(),
+        plan: plan().hash(),
+        playbook: "p".to_owned(),
+        hosts: 0,
+        operator: "op@here".to_owned(),
+        version: "0".to_owned(),
+    };
+    [began, decided, Event::RunEnded { verdict: Verdict::Refused }].map(entry).into()
 }
 
 fn written(dir: &StateDir) -> Journal {
     let mut journal = Journal::open(dir).unwrap();
-    journal.begin_run(&run(), &plan(), Millis(5), "op@here").unwrap();
-    journal.append(&run(), &three()).unwrap();
+    journal.begin_run(&run(), &plan(), "op@here", &three()[..1]).unwrap();
+    journal.append(&run(), &three()[1..]).unwrap();
     journal
 }
 
@@ -87,6 +95,19 @@ fn a_change_a_gap_and_a_swap_are_noticed_and_named() {
 }
 
 #[test]
+fn a_plan_that_was_changed_is_noticed() {
+    let (_temp, dir) = state();
+    drop(written(&dir));
+    let db = rusqlite::Connection::open(dir.join("ledger.db")).unwrap();
+    db.execute_batch("DROP TRIGGER runs_stay; UPDATE runs SET plan = replace(plan, '\"lease\":1', '\"lease\":9')")
+        .unwrap();
+    match Journal::open(&dir).unwrap().verify() {
+        Err(JournalError::Broken(broken)) => assert!(broken.why.contains("the plan of"), "{}", broken.why),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn the_database_itself_refuses_to_forget() {
     let (_temp, dir) = state();
     drop(written(&dir));
@@ -103,7 +124,7 @@ fn after_one_failed_write_nothing_more_is_written() {
     let (_temp, dir) = state();
     let mut journal = written(&dir);
     // The same run twice stands for a full disk: SQLite says no.
-    assert!(matches!(journal.begin_run(&run(), &plan(), Millis(5), "op"), Err(JournalError::Database(_))));
+    assert!(matches!(journal.begin_run(&run(), &plan(), "op", &three()), Err(JournalError::Database(_))));
     assert!(matches!(journal.append(&run(), &three()), Err(JournalError::Poisoned)));
     assert_eq!(Journal::open(&dir).unwrap().verify().unwrap(), 3);
 }

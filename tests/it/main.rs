@@ -10,4 +10,5 @@ mod host_program;
 mod journal;
 mod lab;
 mod plan;
+mod report;
 mod walls;
