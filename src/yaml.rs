@@ -1,7 +1,7 @@
 //! YAML into a tree with places, and diagnostics that point into the operator's file.
 //!
 //! **Invariant:** nothing stops at the first problem; a text that could be a secret is never echoed.
-//! Tested through `tests/it/inventory.rs` and `tests/it/playbook.rs`.
+//! Tested through `tests/it/files.rs`.
 
 mod diagnostic;
 mod node;

@@ -65,7 +65,7 @@ pub(super) fn parse_all(
         found.extend(problems.into_list());
     }
     let inventory = reading.finish();
-    if inventory.hosts.is_empty() && found.is_empty() {
+    if inventory.hosts.is_empty() && !found.iter().any(|problem: &Diagnostic| problem.severity == Severity::Error) {
         found.push(problem(&first, "the inventory has no host"));
     }
     found.extend(inventory.same_machine().into_iter().map(|message| problem(&first, &message)));
@@ -76,18 +76,26 @@ pub(super) fn parse_all(
 
 struct Reading<'a> {
     base: &'a Path,
-    hosts: BTreeMap<HostName, Vars>,
+    /// What each host says itself, and what its groups say.
+    hosts: BTreeMap<HostName, (Vars, Vars)>,
     groups: BTreeMap<GroupName, BTreeSet<HostName>>,
 }
 
 impl Reading<'_> {
     fn file(&mut self, root: &Node, problems: &Problems) {
-        let root = Item::root(root, problems);
+        let (root, none) = (Item::root(root, problems), Vars::default());
         if root.is_null() {
             return;
         }
-        for (key, group) in root.entries().unwrap_or_default() {
-            self.group(&key.text, &group, &Vars::default(), 0);
+        let groups = root.entries().unwrap_or_default();
+        // What `all` says holds for every group beside it too. Its problems are found when it is read as a group.
+        let unheard = Problems::new("", "");
+        let all = groups.iter().find(|(key, _)| key.text == "all").and_then(|(_, all)| {
+            Item::root(all.node, &unheard).fields()?.get("vars").map(|vars| Vars::read(&vars, self.base))
+        });
+        let all = all.unwrap_or_default();
+        for (key, group) in groups {
+            self.group(&key.text, &group, if key.text == "all" { &none } else { &all }, 0);
         }
     }
 
@@ -108,17 +116,23 @@ impl Reading<'_> {
                 match key.text.parse::<HostName>() {
                     Ok(name) => {
                         let mut own = Vars::read(&host, self.base);
-                        own.inherit(&vars);
-                        // The same host in several groups has what each of them says.
-                        let known = self.hosts.entry(name.clone()).or_default();
+                        // The same host in several groups has what each of them says; its own word goes before all of them.
+                        let (known, of_groups) = self.hosts.entry(name.clone()).or_default();
                         own.inherit(known);
                         *known = own;
+                        let mut groups = vars.clone();
+                        groups.inherit(of_groups);
+                        *of_groups = groups;
                         members.insert(name);
                     }
                     Err(error) => host.error(&format!("`{}` is no name for a host: {error}", key.text.escape_debug())),
                 }
             }
             for (key, child) in fields.get("children").and_then(|children| children.entries()).unwrap_or_default() {
+                if child.is_null() {
+                    let hint = "write its hosts here; a group that stands elsewhere cannot be named in this version";
+                    child.error_with_hint(&format!("the group `{}` has nothing in it here", key.text), hint.to_owned());
+                }
                 members.extend(self.group(&key.text, &child, &vars, depth + 1));
             }
             fields.finish();
@@ -131,8 +145,9 @@ impl Reading<'_> {
 
     fn finish(self) -> Inventory {
         let names: BTreeSet<HostName> = self.hosts.keys().cloned().collect();
-        let hosts = self.hosts.into_iter().map(|(name, vars)| {
-            let mut host = vars.into_host(name.as_str());
+        let hosts = self.hosts.into_iter().map(|(name, (mut own, groups))| {
+            own.inherit(&groups);
+            let mut host = own.into_host(name.as_str());
             // A bare name that is a host of the inventory is that host, with all that the inventory says of it.
             if let Some(Jump::Other { user: None, address, port: 22 }) = &host.jump
                 && let Ok(jump) = address.parse::<HostName>()

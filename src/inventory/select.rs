@@ -36,26 +36,35 @@ impl Inventory {
                 }
                 Ok(hosts.filter(|(_, host)| host.labels[label] == *value).map(|(name, _)| name.clone()).collect())
             }
-            Names::Pattern(pattern) => {
-                let mut named = BTreeSet::new();
-                let mut known = false;
-                for (group, members) in &self.groups {
-                    if glob(pattern, group.as_str()) {
-                        known = true;
-                        named.extend(members.iter().cloned());
-                    }
+            Names::Patterns(patterns) => {
+                let mut all = BTreeSet::new();
+                for pattern in patterns {
+                    all.extend(self.like(pattern)?);
                 }
-                for host in self.hosts.keys().filter(|host| glob(pattern, host.as_str())) {
-                    known = true;
-                    named.insert(host.clone());
-                }
-                if known {
-                    return Ok(named);
-                }
-                let words = self.groups.keys().map(|g| g.as_str()).chain(self.hosts.keys().map(|h| h.as_str()));
-                Err(unknown(&format!("`{pattern}` is neither a host nor a group"), pattern, words))
+                Ok(all)
             }
         }
+    }
+
+    /// The hosts of a pattern, and of the groups of that pattern.
+    fn like(&self, pattern: &str) -> Result<BTreeSet<HostName>, String> {
+        let mut named = BTreeSet::new();
+        let mut known = false;
+        for (group, members) in &self.groups {
+            if glob(pattern, group.as_str()) {
+                known = true;
+                named.extend(members.iter().cloned());
+            }
+        }
+        for host in self.hosts.keys().filter(|host| glob(pattern, host.as_str())) {
+            known = true;
+            named.insert(host.clone());
+        }
+        if known {
+            return Ok(named);
+        }
+        let words = self.groups.keys().map(|g| g.as_str()).chain(self.hosts.keys().map(|h| h.as_str()));
+        Err(unknown(&format!("`{pattern}` is neither a host nor a group"), pattern, words))
     }
 }
 

@@ -43,8 +43,8 @@ pub enum Effect {
 pub enum Names {
     /// Every host.
     All,
-    /// Hosts and groups by a name, in which `*` and `?` stand for characters.
-    Pattern(String),
+    /// Hosts and groups by any of these names, in which `*` and `?` stand for characters.
+    Patterns(Vec<String>),
     /// Hosts whose label has this value.
     Label(String, String),
 }
@@ -75,11 +75,11 @@ impl FromStr for Selector {
                 return Err(format!("`{}` in a selector names nobody", part.escape_debug()));
             }
             let names = match word.split_once('=') {
-                Some((label, value)) => vec![Names::Label(label.to_owned(), value.to_owned())],
-                None if word == "all" || word == "*" => vec![Names::All],
-                None => range(word)?.into_iter().map(Names::Pattern).collect(),
+                Some((label, value)) => Names::Label(label.to_owned(), value.to_owned()),
+                None if word == "all" || word == "*" => Names::All,
+                None => Names::Patterns(range(word)?),
             };
-            terms.extend(names.into_iter().map(|names| Term { effect, names }));
+            terms.push(Term { effect, names });
         }
         if !terms.iter().any(|term| term.effect == Effect::Add) {
             terms.insert(0, Term { effect: Effect::Add, names: Names::All });
@@ -114,7 +114,7 @@ fn range(word: &str) -> Result<Vec<String>, String> {
     let (inside, after) = rest.split_once(']').ok_or_else(bad)?;
     let (first, last) = inside.split_once(':').ok_or_else(bad)?;
     let (from, to): (u64, u64) = (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
-    if to < from || to - from >= RANGE_MAX || after.contains('[') {
+    if to < from || to - from >= RANGE_MAX || first.len() > 12 || after.contains('[') {
         return Err(bad());
     }
     Ok((from..=to).map(|number| format!("{before}{number:0width$}{after}", width = first.len())).collect())

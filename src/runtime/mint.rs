@@ -1,4 +1,4 @@
-//! New values.
+//! New values. Pure: the random bytes are an argument.
 
 use crate::model::{Generator, Secret};
 

@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::Spanned;
 
 /// A larger file is a mistake or an attack.
-const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
+const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Where something stands, from 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,11 +60,11 @@ pub enum Value {
 /// What is wrong, and where.
 pub fn parse(text: &str) -> Result<Node, (Place, String)> {
     if text.len() > TEXT_BYTES_MAX {
-        return Err((Place { line: 1, column: 1 }, "the file is larger than 4 MiB".to_owned()));
+        return Err((Place { line: 1, column: 1 }, "the file is larger than 1 MiB".to_owned()));
     }
     // A few thousand hosts are fine; an alias bomb is not.
     let options = serde_yaml::options! {
-        budget: serde_yaml::budget! { max_depth: 32, max_nodes: 1_000_000, max_aliases: 1_000, max_documents: 1 },
+        budget: serde_yaml::budget! { max_depth: 32, max_nodes: 100_000, max_aliases: 100, max_events: 300_000, max_documents: 1 },
         strict_booleans: true,
         with_snippet: false,
     };

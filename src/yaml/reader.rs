@@ -31,7 +31,7 @@ impl Problems {
             path: path.to_owned(),
             message: message.to_owned(),
             hint,
-            line: shown(self.lines.get(place.line - 1).map_or("", String::as_str)),
+            line: shown(self.lines.get(place.line - 1).map_or("", String::as_str), place.column),
         });
     }
 
@@ -44,24 +44,19 @@ impl Problems {
     }
 }
 
-/// A line as it may be shown: the value of a key that sounds like a secret, and any long unbroken literal, may be one.
-fn shown(line: &str) -> String {
-    let line: String = line.chars().take(160).map(|c| if c.is_control() && c != '\t' { '·' } else { c }).collect();
-    let literal = line.split(|c: char| !(c.is_ascii_alphanumeric() || "+/=_-".contains(c))).any(|word| {
-        word.len() >= 20 && word.chars().any(|c| c.is_ascii_digit()) && word.chars().any(|c| c.is_ascii_alphabetic())
-    });
-    match line.split_once(':') {
-        Some((key, value)) if (literal || sounds_secret(key)) && !value.trim().is_empty() => {
-            format!("{key}: [not shown]")
-        }
-        None if literal => "[not shown]".to_owned(),
-        Some(_) | None => line,
+/// As much of a line as may be shown: up to the place, and the key there. The value is not: it may be a secret, whatever its key is
+/// called. If a value stands before the place, in a map on one line, nothing is shown.
+fn shown(line: &str, column: usize) -> String {
+    let before: String = line.chars().take(column - 1).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let value_before = before.split(':').skip(1).any(|rest| !rest.trim_matches([' ', '{', '[', '-']).is_empty());
+    if value_before || before.chars().count() > 100 {
+        return String::new();
     }
-}
-
-fn sounds_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    ["password", "passwd", "secret", "token", "value", "api_key", "apikey"].iter().any(|word| key.contains(word))
+    let rest: String = line.chars().skip(column - 1).collect();
+    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "_.-".contains(c))).unwrap_or(rest.len());
+    let key = if rest[end..].starts_with(':') { &rest[..=end] } else { "" };
+    let more = if rest.len() > key.len() { " …" } else { "" };
+    format!("{before}{key}{more}")
 }
 
 /// The known word that was most likely meant.

@@ -72,8 +72,22 @@ fn a_literal_secret_is_refused_and_not_shown() {
         let found = wrong_playbook(&text);
         assert!(!found.contains(literal), "{found}");
     }
-    let found = wrong_inventory(&format!("all: {{ hosts: {{ a: {{ ansible_password: {literal} }} }} }}"));
-    assert!(found.contains("would be a secret") && !found.contains(literal), "{found}");
+    for (short, text) in [
+        ("hunter2", "all: { hosts: { a: { user: bob, ansible_password: hunter2 } } }"),
+        (
+            "hunter2",
+            "all:\n  hosts:\n    a:\n      ansible_ssh_pass: hunter2\n      ansible_become_pass:\n        hunter2\n",
+        ),
+        ("hunter2", "all: { hosts: { a: { ansible_password: hunter2, port: x } } }"),
+    ] {
+        let found = wrong_inventory(text);
+        assert!(found.contains("would be a secret") && !found.contains(short), "{found}");
+    }
+    for text in
+        [GOOD.replace("{ generate: { hex: 32 } }", "hunter2"), GOOD.replace("generate: { hex: 32 }", "value: hunter2")]
+    {
+        assert!(!wrong_playbook(&text).contains("hunter2"), "{text}");
+    }
 }
 
 #[test]
@@ -116,6 +130,20 @@ fn bombs_cycles_and_duplicates_are_refused() {
 }
 
 #[test]
+fn a_host_has_its_own_word_then_its_groups_then_that_of_all() {
+    let text = "
+all: { vars: { user: everybody }, hosts: { w1: { port: 2222 } } }
+workers: { vars: { port: 22, labels: { zone: eu } }, hosts: { w1: , w2: } }
+";
+    let (inventory, _) = Inventory::parse("i.yml", text).unwrap();
+    let host = |name: &str| &inventory.hosts[&name.parse().unwrap()];
+    assert_eq!((host("w1").port, host("w1").labels["zone"].as_str()), (2222, "eu"));
+    assert_eq!(host("w2").user.as_deref(), Some("everybody"));
+    let by_name = "prod: { children: { workers: } }\nworkers: { hosts: { w1: } }";
+    assert!(wrong_inventory(by_name).contains("nothing in it here"));
+}
+
+#[test]
 fn an_ansible_inventory_works_as_it_is() {
     let text = "
 all:
@@ -140,6 +168,8 @@ all:
     assert_eq!(names("all"), Ok("cp w1 w2".into()));
     assert_eq!(names("workers:!w1"), Ok("w2".into()));
     assert_eq!(names("w[1:2],cp:&workers"), Ok("w1 w2".into()));
+    assert_eq!(names("workers:&w[1:2]:!w1"), Ok("w2".into()));
+    assert!(format!("w[{}:1]", "0".repeat(70_000)).parse::<lockturn::model::Selector>().is_err());
     assert_eq!(names("zone=eu"), Ok("w2".into()));
     assert_eq!(names("w?"), Ok("w1 w2".into()));
     assert_eq!(names("worker"), Err("`worker` is neither a host nor a group; did you mean `workers`?".into()));
