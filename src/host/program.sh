@@ -27,8 +27,12 @@ reply() {
 # reply_file FILE: answers `ok` with the bytes of a file.
 reply_file() {
     size=$(wc -c <"$1") || { reply missing "cannot read $1"; return; }
+    # Held open and removed first: whoever has the answer may end us before we come to it.
+    exec 4<"$1"
+    [ -z "${scratch-}" ] || rm -rf -- "$scratch"
     printf '%s %s ok %s\n' "$nonce" "$seq" "$((size))"
-    cat <"$1"
+    cat <&4
+    exec 4<&-
     printf '\n'
 }
 
@@ -151,9 +155,10 @@ do_sqlite() {
     if head -c "$bytes" | sqlite3 -batch -bail -- "$1" >"$scratch/out" 2>"$scratch/err"; then
         reply_file "$scratch/out"
     else
-        reply database-failed "$(why "$scratch/err")"
+        text=$(why "$scratch/err")
+        rm -rf -- "$scratch"
+        reply database-failed "$text"
     fi
-    rm -rf -- "$scratch"
 }
 
 # scratch: a directory of this shell alone, inside the state, for answers too long for a variable.
@@ -187,12 +192,12 @@ do_command() {
     fi
     status=$?
     if [ "$status" = 124 ] && has timeout; then
+        rm -rf -- "$scratch"
         reply timed-out "$2 did not end within $1 s"
     else
         { printf '%s\n' "$status"; head -c 65536 "$scratch/out"; } >"$scratch/answer"
         reply_file "$scratch/answer"
     fi
-    rm -rf -- "$scratch"
 }
 
 # unit NAME
