@@ -3,6 +3,7 @@
 //! **Invariant:** no I/O, no clock, no randomness, no async; every other room may import this one, and it imports none.
 
 mod event;
+mod fold;
 mod names;
 mod plan;
 mod playbook;
@@ -14,6 +15,7 @@ mod text;
 mod time;
 
 pub use event::{Cause, Certainty, Decision, EVENT_VERSION, Entry, Event};
+pub use fold::{fold, fold_few};
 pub use names::{GroupName, HostName, NAME_BYTES_MAX, NameError, RunId, SecretName};
 pub use plan::{Change, FileEdit, HostPlan, PLAN_VERSION, Plan, PlannedProbe, PlannedValue, SqliteRow, ValueId};
 pub use playbook::{

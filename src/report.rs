@@ -6,12 +6,14 @@
 mod hint;
 mod json;
 mod plain;
+mod plan;
 mod progress;
 mod summary;
 
 pub use hint::hint;
 pub use json::Json;
 pub use plain::Plain;
+pub use plan::describe;
 pub use progress::Progress;
 pub use summary::{Summary, summarise};
 

@@ -62,7 +62,7 @@ pub(super) fn show(args: &Args, text: &str) -> Result<Exit, CliError> {
     }
     let run = Run::replay(&plan, entries.iter().map(|entry| &entry.event))
         .map_err(|error| CliError::new(Exit::PersonMustLook, error.to_string()).hint("lockturn ledger verify"))?;
-    say::out(&format!("\n{}", summarise(&id, &plan, &run, &entries).render(run.decision())));
+    say::out(&format!("\n{}", summarise(&id, &plan, &run, &entries).render()));
     Ok(Exit::Done)
 }
 

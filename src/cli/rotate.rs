@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 
 use crate::coordinator::Run;
 use crate::inventory::Inventory;
-use crate::model::{Change, Event, HostName, Plan, Playbook, Reason, RunId};
+use crate::model::{Event, HostName, Plan, Playbook, Reason, RunId, Verdict};
 use crate::plan::{Draft, HostFacts, HostProblem, settle};
-use crate::report::{hint, plural, summarise};
+use crate::report::{describe, hint, plural, summarise};
 use crate::runtime::drive::{DriveError, Voices, drive};
 use crate::runtime::inspect::{Content, Inspected};
 use crate::runtime::mint::mint;
@@ -19,6 +19,7 @@ use crate::runtime::step::Work;
 use crate::runtime::verify::Verifier;
 use crate::runtime::{Fleet, Pair, Surroundings, Vault, clock, random};
 
+use super::args::Output;
 use super::session::{Session, interrupts, journal};
 use super::{Args, CliError, Exit, files, say, surroundings};
 
@@ -35,7 +36,12 @@ pub(super) async fn plan(args: &Args, file: &Path) -> Result<Exit, CliError> {
     let mut session = Session::open(args)?;
     let looked = look(args, &mut session, &inventory, &playbook, &draft, &new_run()).await?;
     session.reporter.finish();
-    say::out(&describe(&looked.plan));
+    if args.output == Some(Output::Json) {
+        let json = serde_json::to_string(&looked.plan).expect("a plan has only string keys and finite numbers");
+        say::out(&format!("{json}\n"));
+    } else {
+        say::out(&describe(&looked.plan));
+    }
     looked.fleet.leave().await;
     Ok(Exit::Done)
 }
@@ -136,46 +142,6 @@ fn refused(problems: &[HostProblem]) -> CliError {
     CliError::rendered(Exit::Refused, text)
 }
 
-/// The plan, for a person.
-fn describe(plan: &Plan) -> String {
-    let mut text = format!("plan {}\n  {}: {}\n", &plan.hash()[..12], plan.playbook, plan.summary);
-    for (id, value) in &plan.values {
-        let _infallible = writeln!(text, "  value {id}: now {}", value.old);
-    }
-    for (name, host) in &plan.hosts {
-        let _infallible = writeln!(text, "  {name} ({})", host.address);
-        for change in &host.changes {
-            let line = match change {
-                Change::File { path, edits, .. } => {
-                    let keys: Vec<&str> =
-                        edits.iter().map(|e| e.dotenv_key.as_deref().unwrap_or("whole file")).collect();
-                    format!("{path}: {}", keys.join(", "))
-                }
-                Change::Sqlite { file, rows } => format!("{file}: {}", plural(rows.len(), "row")),
-                Change::Command { write, .. } => write.join(" "),
-            };
-            let _infallible = writeln!(text, "    change  {line}");
-        }
-        let proofs = host.verify.iter().filter(|planned| planned.probe.check.is_proof()).count();
-        let _infallible =
-            writeln!(text, "    prove   {} of {} tell new from old", proofs, plural(host.verify.len(), "probe"));
-    }
-    let order: Vec<String> = plan
-        .activate_batches
-        .iter()
-        .map(|batch| batch.iter().map(HostName::as_str).collect::<Vec<_>>().join(" "))
-        .collect();
-    let _infallible = writeln!(text, "  activate in this order: {}", order.join(" | "));
-    text.push_str(
-        "  gap: in lockstep the two sides share no value from the first cut until the last service has restarted\n",
-    );
-    text.push_str(
-        "  way back: rehearsed on every host before the cut; there is no dead-man's switch yet, so if this machine\n",
-    );
-    text.push_str("            dies in the middle the hosts stay as they are until `lockturn resume`\n");
-    text
-}
-
 /// Mints, remembers, does.
 async fn begin(
     mut session: Session,
@@ -250,6 +216,8 @@ pub(super) async fn go(
     let ended = drive(&run, &mut state, &mut voices, fleet, &mut notes, interrupts).await;
     session.reporter.finish();
     let exit = match &ended {
+        // Exit 0 is a promise that the new value is proved; where the playbook proves nothing a person owes that proof.
+        Ok(Verdict::Rotated) if plan.unproved().next().is_some() => Exit::Owing,
         Ok(verdict) => Exit::from(*verdict),
         Err(DriveError::Abandoned) => Exit::PersonMustLook,
         Err(DriveError::Journal(_)) => Exit::PersonMustLook,
@@ -257,7 +225,7 @@ pub(super) async fn go(
     };
     let entries = session.journal.entries(&run).unwrap_or_default();
     let summary = summarise(&run, &plan, &state, &entries);
-    say::err(&format!("\n{}", summary.render(state.decision())));
+    say::err(&format!("\n{}", summary.render()));
     match ended {
         Ok(_) => Ok(exit),
         Err(DriveError::Abandoned) => {

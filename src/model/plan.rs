@@ -2,7 +2,7 @@
 //!
 //! It holds no value and no bare digest of one: values are named by [`ValueId`] and known by [`Fingerprint`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -185,7 +185,22 @@ pub struct PlannedProbe {
     pub host: HostName,
 }
 
+impl HostPlan {
+    /// The values that are put here and that no probe here tells from the old ones: nothing will show that a service took them.
+    #[must_use]
+    pub fn unproved(&self) -> BTreeSet<&ValueId> {
+        let proved =
+            |id: &ValueId| self.verify.iter().any(|p| p.probe.check.is_proof() && p.value.as_ref() == Some(id));
+        self.changes.iter().flat_map(Change::values).filter(|id| !proved(id)).collect()
+    }
+}
+
 impl Plan {
+    /// The hosts on which some value will not be proved.
+    pub fn unproved(&self) -> impl Iterator<Item = &HostName> {
+        self.hosts.iter().filter(|(_, host)| !host.unproved().is_empty()).map(|(name, _)| name)
+    }
+
     /// SHA-256 of the plan's canonical JSON, in hex: its identity. A plan holds no value, so a bare hash gives none away.
     #[must_use]
     pub fn hash(&self) -> String {

@@ -1,25 +1,37 @@
-//! A terminal: one bar for the step that the fleet is in, lines for what is worth keeping.
+//! A terminal: one bar for the step that the fleet is in, below it the hosts that it waits for, above it lines worth keeping.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::model::{Entry, Event, HostName, Step};
+use crate::model::{Entry, Event, HostName, Step, fold_few, harmless};
 
 use super::{Plain, Reporter};
 
 /// How often the screen is drawn: more is flicker, and costs on a slow line.
 const DRAWS_PER_SECOND: u8 = 8;
 
-/// How many names of waiting hosts fit beside the bar.
-const WAITING_MAX: usize = 4;
+/// How many hosts that the fleet waits for have a line of their own.
+const LINES_MAX: usize = 3;
+
+/// When the fleet waits for more than these nobody is slow yet, and their names would say nothing.
+const WAITING_MAX: usize = 32;
+
+/// How many names or ranges of names stand on one line.
+const NAMES_MAX: usize = 4;
+
+/// The longest line below the bar: a line that wraps would leave its tail on the screen.
+const LINE_CHARS_MAX: usize = 76;
 
 /// Speaks to a person at a terminal. What stays on the screen is what [`Plain`] says.
 pub struct Progress {
     bar: ProgressBar,
     lines: Plain<Above>,
     step: Option<Step>,
+    /// Who is not done yet.
     waiting: BTreeSet<HostName>,
+    /// What a probe last found wrong there.
+    wrong: BTreeMap<HostName, String>,
 }
 
 /// Writes whole lines above the bar.
@@ -48,25 +60,40 @@ impl Progress {
     #[must_use]
     pub fn new() -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
-        let style = ProgressStyle::with_template("{spinner} {prefix:10} {wide_bar} {pos}/{len} {elapsed} {msg}")
-            .expect("the template is a constant that a test draws");
-        bar.set_style(style);
+        bar.set_style(style(false));
         bar.enable_steady_tick(std::time::Duration::from_millis(250));
         let lines = Plain::new(Above { bar: bar.clone(), line: Vec::new() });
-        Self { bar, lines, step: None, waiting: BTreeSet::new() }
+        Self { bar, lines, step: None, waiting: BTreeSet::new(), wrong: BTreeMap::new() }
     }
 
     fn begin(&mut self, word: &'static str, hosts: u64) {
+        self.waiting.clear();
+        self.wrong.clear();
         self.bar.reset();
         self.bar.set_length(hosts);
         self.bar.set_prefix(word);
+        self.show_waiting();
     }
 
-    fn waits_for(&mut self) {
-        let names: Vec<&str> = self.waiting.iter().take(WAITING_MAX).map(HostName::as_str).collect();
-        let few = self.waiting.len() <= WAITING_MAX;
-        self.bar.set_message(if few { names.join(" ") } else { String::new() });
+    /// Says whom the fleet waits for once they are few, and at any time what a probe found wrong.
+    fn show_waiting(&self) {
+        let wrong = |(host, said): (&HostName, &String)| format!("{host}: {said}");
+        let mut lines: Vec<String> = self.wrong.iter().map(wrong).take(LINES_MAX).collect();
+        let few = (1..=WAITING_MAX).contains(&self.waiting.len()) && self.bar.position() > 0;
+        if lines.is_empty() && few {
+            lines.push(format!("waiting for {}", fold_few(&self.waiting, NAMES_MAX)));
+        }
+        let cut = |line: String| format!("  {}", line.chars().take(LINE_CHARS_MAX).collect::<String>());
+        self.bar.set_style(style(!lines.is_empty()));
+        self.bar.set_message(lines.into_iter().map(cut).collect::<Vec<_>>().join("\n"));
     }
+}
+
+/// A bar, with or without lines below it: an empty line would jump about.
+fn style(with_lines: bool) -> ProgressStyle {
+    let bar = "{spinner} {prefix:10} {wide_bar} {pos}/{len} {elapsed}";
+    let template = if with_lines { format!("{bar}\n{{msg}}") } else { bar.to_owned() };
+    ProgressStyle::with_template(&template).expect("the template is a constant that a test draws")
 }
 
 impl Default for Progress {
@@ -81,18 +108,25 @@ impl Reporter for Progress {
             Event::ConnectBegan { hosts } => self.begin("connect", *hosts),
             Event::HostInspected { .. } | Event::HostUnconnected { .. } => self.bar.inc(1),
             Event::StepBegan { host, step } => {
-                if self.step != Some(*step) {
+                if self.step != Some(*step) || self.waiting.is_empty() {
                     self.step = Some(*step);
-                    self.waiting.clear();
                     self.begin(step.label(), 0);
                 }
                 self.waiting.insert(host.clone());
                 self.bar.inc_length(1);
             }
+            Event::ProbeTried { host, probe, reason, .. } => {
+                match reason {
+                    Some(reason) => self.wrong.insert(host.clone(), harmless(&format!("{probe}: {reason}"))),
+                    None => self.wrong.remove(host),
+                };
+                self.show_waiting();
+            }
             Event::StepDone { host, .. } | Event::StepFailed { host, .. } => {
                 self.waiting.remove(host);
+                self.wrong.remove(host);
                 self.bar.inc(1);
-                self.waits_for();
+                self.show_waiting();
             }
             _ => {}
         }

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::coordinator::Run;
-use crate::model::{Decision, Entry, Event, HostName, HostState, Millis, Plan, Reason, RunId, Step, Verdict};
+use crate::model::{Decision, Entry, Event, HostName, HostState, Millis, Plan, Reason, RunId, Step, Verdict, fold_few};
 
 use super::{hint, plural};
+
+/// How many names or ranges of names are shown of a set of hosts.
+const NAMES_MAX: usize = 8;
 
 /// What became of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub struct Summary {
     pub run: RunId,
     /// What became of it, if it ended.
     pub verdict: Option<Verdict>,
+    /// Which way it went, once that was decided.
+    pub decision: Option<Decision>,
     /// Where each host stands.
     pub states: BTreeMap<HostName, HostState>,
     /// From the first cut begun to the last cut done: no host was ahead of another for longer.
@@ -28,6 +33,8 @@ pub struct Summary {
     pub failed: Vec<(HostName, Step, String)>,
     /// What made the run go back.
     pub cause: Option<String>,
+    /// Hosts on which no probe tells the new value from the old one.
+    pub unproved: Vec<HostName>,
     /// Hosts on which the run left something.
     pub left_over: Vec<HostName>,
 }
@@ -73,6 +80,8 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
     Summary {
         run: id.clone(),
         verdict: run.verdict(),
+        decision,
+        unproved: plan.unproved().cloned().collect(),
         spread: between(Step::Cut),
         gap: between(Step::Activate),
         proofs: plan.hosts.values().flat_map(|host| &host.verify).filter(|p| p.probe.check.is_proof()).count(),
@@ -91,75 +100,116 @@ fn with_hint(reason: &Reason) -> String {
 impl Summary {
     /// As it is printed.
     #[must_use]
-    pub fn render(&self, decision: Option<Decision>) -> String {
-        let hosts = plural(self.states.len(), "host");
-        let run = &self.run;
-        let mut text = String::new();
-        let mut line = |line: String| {
-            text.push_str(&line);
-            text.push('\n');
-        };
-        match self.verdict {
-            Some(Verdict::Rotated) => {
-                line(format!("ROTATED  all {hosts} are on the new secret, proved; nothing is left behind"))
-            }
-            Some(Verdict::RotatedWithDebt) => line(format!(
-                "ROTATED, WITH DEBT  all {hosts} are on the new secret, proved; something is still to be cleaned"
-            )),
-            Some(Verdict::RolledBack) => {
-                line(format!("ROLLED BACK  all {hosts} are on the old secret, proved; nothing is lost"))
-            }
-            Some(Verdict::Refused) => line(format!("REFUSED  nothing was changed on {hosts}")),
-            Some(Verdict::Inconsistent) => {
-                let count = self.troubles.len();
-                line(format!("A PERSON MUST LOOK  {count} of {hosts} did not reach the end"));
-            }
-            None => line(format!("LEFT  the run was left on {hosts}; what they hold is as below")),
-        }
+    pub fn render(&self) -> String {
+        let mut lines = vec![self.headline()];
         if let Some(cause) = &self.cause {
-            line(format!("  because of  {cause}"));
+            lines.push(format!("  {:14}{cause}", "because of"));
         }
-        if decision == Some(Decision::Commit) {
-            if let Some(spread) = self.spread {
-                line(format!("  spread      {spread} from the first host's cut to the last one's, at most"));
-            }
-            if let Some(gap) = self.gap {
-                line(format!("  gap         {gap} in which two sides may have shared no value, at most"));
-            }
-            line(format!("  proofs      {}: new value taken, old value refused", plural(self.proofs, "probe")));
+        if self.decision == Some(Decision::Commit) {
+            lines.extend(self.measured());
         }
-        let mut counts: BTreeMap<HostState, usize> = BTreeMap::new();
-        self.states.values().for_each(|state| *counts.entry(*state).or_default() += 1);
-        let counts: Vec<String> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
-        line(format!("  hosts       {}", counts.join(", ")));
+        lines.extend(self.whereabouts());
+        lines.extend(self.in_trouble());
+        if !self.left_over.is_empty() {
+            lines.push(format!("  {:14}{}", "left-overs", fold_few(&self.left_over, NAMES_MAX)));
+        }
+        lines.extend(self.what_next());
+        lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// What is true now, in one line.
+    fn headline(&self) -> String {
+        let hosts = plural(self.states.len(), "host");
+        match self.verdict {
+            Some(Verdict::Rotated) if !self.unproved.is_empty() => {
+                format!(
+                    "ROTATED, NOT PROVED  the new secret is in place on all {hosts}; nothing showed that every service took it"
+                )
+            }
+            Some(Verdict::Rotated) => {
+                format!("ROTATED  all {hosts} are on the new secret, proved; nothing is left behind")
+            }
+            Some(Verdict::RotatedWithDebt) => {
+                format!(
+                    "ROTATED, WITH DEBT  all {hosts} are on the new secret, proved; something is still to be cleaned"
+                )
+            }
+            Some(Verdict::RolledBack) => {
+                format!("ROLLED BACK  all {hosts} are on the old secret, proved; nothing is lost")
+            }
+            Some(Verdict::Refused) => format!("REFUSED  nothing was changed on {hosts}"),
+            Some(Verdict::Inconsistent) => {
+                format!("A PERSON MUST LOOK  {} of {hosts} did not reach the end", self.troubles.len())
+            }
+            None => format!("LEFT  the run was left on {hosts}; what they hold is as below"),
+        }
+    }
+
+    fn measured(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(spread) = self.spread {
+            lines.push(format!("  {:14}{spread} from the first host's cut to the last one's, at most", "spread"));
+        }
+        if let Some(gap) = self.gap {
+            lines.push(format!("  {:14}{gap} in which two sides may have shared no value, at most", "gap"));
+        }
+        if self.proofs > 0 {
+            lines.push(format!("  {:14}{}: new value taken, old value refused", "proof", plural(self.proofs, "probe")));
+        }
+        if !self.unproved.is_empty() {
+            let names = fold_few(&self.unproved, NAMES_MAX);
+            lines.push(format!("  {:14}{names}: no probe of the playbook tells new from old there", "not proved"));
+        }
+        lines
+    }
+
+    /// Each state and who is in it.
+    fn whereabouts(&self) -> Vec<String> {
+        let mut hosts: BTreeMap<HostState, Vec<&HostName>> = BTreeMap::new();
+        for (name, state) in &self.states {
+            hosts.entry(*state).or_default().push(name);
+        }
+        let line = |(state, names): (HostState, Vec<&HostName>)| {
+            format!("  {state:14}{}  {}", names.len(), fold_few(names, NAMES_MAX))
+        };
+        hosts.into_iter().map(line).collect()
+    }
+
+    fn in_trouble(&self) -> Vec<String> {
+        let mut lines = Vec::new();
         for (host, step, reason) in &self.failed {
             if !self.troubles.iter().any(|(named, _, at, _)| named == host && at == step) {
-                line(format!("  {host}  failed in `{step}`: {reason}"));
+                lines.push(format!("  {host}  failed in `{step}`: {reason}"));
             }
         }
         for (host, state, step, reason) in &self.troubles {
-            line(format!("  {host}  {state} in `{step}`: {reason}"));
+            lines.push(format!("  {host}  {state} in `{step}`: {reason}"));
             if matches!(step, Step::Revert | Step::Reactivate | Step::Reverify) {
-                line(format!(
+                let run = &self.run;
+                lines.push(format!(
                     "      by hand: the old content is kept there beside each file as `.lockturn-{run}-N.old`;"
                 ));
-                line("      move it over the file, restart the service, then resume".to_owned());
+                lines.push("      move it over the file, restart the service, then resume".to_owned());
             }
         }
-        if !self.left_over.is_empty() {
-            let names: Vec<&str> = self.left_over.iter().map(HostName::as_str).collect();
-            line(format!("  left-overs  {}", names.join(", ")));
-        }
+        lines
+    }
+
+    fn what_next(&self) -> Vec<String> {
+        let run = &self.run;
         match self.verdict {
             None | Some(Verdict::Inconsistent | Verdict::RotatedWithDebt) => {
-                line(format!("next: lockturn resume {run}"));
-                if decision.is_none() {
-                    line(format!("      lockturn rollback {run}   takes it back instead"));
+                let mut lines = vec![format!("next: lockturn resume {run}")];
+                if self.decision.is_none() {
+                    lines.push(format!("      lockturn rollback {run}   takes it back instead"));
                 }
+                lines
             }
-            Some(Verdict::Refused | Verdict::RolledBack) => line(format!("next: lockturn show {run}")),
-            Some(Verdict::Rotated) => {}
+            Some(Verdict::Refused | Verdict::RolledBack) => vec![format!("next: lockturn show {run}")],
+            Some(Verdict::Rotated) if !self.unproved.is_empty() => {
+                vec!["next: see for yourself that the services take the new value and refuse the old one".to_owned()]
+            }
+            Some(Verdict::Rotated) => Vec::new(),
         }
-        text
     }
 }

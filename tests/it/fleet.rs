@@ -165,7 +165,7 @@ fn a_service_that_does_not_start_or_refuses_the_new_value_takes_everybody_back()
         lab.fault("worker-2", fault);
         let output = lab.rotation(&[]).output().unwrap();
         let said = ended(&output, 1);
-        assert!(said.contains("ROLLED BACK") && said.contains("because of  worker-2"), "{said}");
+        assert!(said.contains("ROLLED BACK") && said.contains("because of    worker-2"), "{said}");
         assert_eq!(lab.held(), before, "{fault}");
         assert_eq!(lab.left_over(), Vec::<PathBuf>::new());
         unseen(&before, said.as_bytes(), "the output");

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use lockturn::coordinator::Run;
 use lockturn::model::{
-    Become, Cause, Certainty, Decision, Entry, Event, HostName, HostPlan, Millis, PLAN_VERSION, Plan, Reason,
-    ReasonKind, RunId, Step, Strategy, Unreachable, Verdict,
+    Activation, Become, Cause, Certainty, Change, Check, Decision, Entry, Event, Expect, FileEdit, Generator, HostName,
+    HostPlan, Millis, PLAN_VERSION, Plan, PlannedProbe, PlannedValue, Probe, Reason, ReasonKind, RunId, Step, Strategy,
+    UnitAction, Unreachable, ValueId, Verdict,
 };
-use lockturn::report::{Json, Plain, Reporter, summarise};
+use lockturn::report::{Json, Plain, Progress, Reporter, describe, summarise};
 
 fn name(text: &str) -> HostName {
     text.parse().unwrap()
@@ -81,22 +82,23 @@ fn failed() -> Vec<Entry> {
 
 fn summary(entries: &[Entry]) -> String {
     let run = Run::replay(&plan(), entries.iter().map(|entry| &entry.event)).unwrap();
-    summarise(&id(), &plan(), &run, entries).render(run.decision())
+    summarise(&id(), &plan(), &run, entries).render()
 }
 
 #[test]
 fn a_revert_that_fails_is_named_with_what_to_do_and_the_other_is_back() {
     insta::assert_snapshot!(summary(&failed()), @r"
     A PERSON MUST LOOK  1 of 2 hosts did not reach the end
-      because of  b, verify: it refuses ·[32mOK·
-      hosts       1 reverted, 1 inconsistent
+      because of    b, verify: it refuses ·[32mOK·
+      reverted      1  a
+      inconsistent  1  b
       b  failed in `verify`: it refuses ·[32mOK·
           hint: the service does not read the value from where the playbook puts it, or did not restart
       b  inconsistent in `revert`: no permission
           hint: does the playbook need `become: sudo` there?
           by hand: the old content is kept there beside each file as `.lockturn-01J-N.old`;
           move it over the file, restart the service, then resume
-      left-overs  b
+      left-overs    b
     next: lockturn resume 01J
     ");
 }
@@ -147,4 +149,111 @@ fn json_is_one_object_a_line_and_a_closed_pipe_stops_nobody() {
     failed().iter().for_each(|entry| json.entry(entry));
     let mut plain = Plain::new(Closed);
     failed().iter().for_each(|entry| plain.entry(entry));
+}
+
+/// A fleet of `workers`, each with a value of its own in a file, and a control plane with one value that nothing proves.
+fn fleet(workers: usize) -> Plan {
+    let value =
+        |secret: &str, owner: Option<&HostName>| ValueId { secret: secret.parse().unwrap(), owner: owner.cloned() };
+    let planned = PlannedValue { generate: Generator::Hex(32), old: "0011223344556677".to_owned().try_into().unwrap() };
+    let host = |owner: Option<&HostName>, secret: &str, verify: Vec<PlannedProbe>| HostPlan {
+        address: "192.0.2.1:22".to_owned(),
+        become_user: Become::Sudo,
+        changes: vec![Change::File {
+            path: "/opt/app/.env".to_owned(),
+            real_path: "/opt/app/.env".to_owned(),
+            content: "7766554433221100".to_owned().try_into().unwrap(),
+            edits: vec![FileEdit { dotenv_key: Some("TOKEN".to_owned()), value: value(secret, owner) }],
+        }],
+        activate: vec![Activation::Systemd {
+            action: UnitAction::Restart,
+            unit: "app".to_owned(),
+            deadline: Millis(1),
+        }],
+        verify,
+    };
+    let mut plan = plan();
+    plan.hosts.clear();
+    for number in 1..=workers {
+        let worker = name(&format!("worker-{number}"));
+        let probe = Probe {
+            name: "the worker takes it".to_owned(),
+            secret: None,
+            for_each: None,
+            check: Check::Command {
+                run: vec!["check".to_owned()],
+                expect: Expect::Proof { accepted: vec![0], rejected: vec![1] },
+            },
+            successes: 1,
+            interval: Millis(1),
+            deadline: Millis(1),
+        };
+        let proof = PlannedProbe { probe, value: Some(value("shared", Some(&worker))), host: worker.clone() };
+        plan.values.insert(value("shared", Some(&worker)), planned.clone());
+        plan.hosts.insert(worker.clone(), host(Some(&worker), "shared", vec![proof]));
+    }
+    plan.values.insert(value("session", None), planned);
+    plan.hosts.insert(name("control"), host(None, "session", Vec::new()));
+    plan.activate_batches = vec![plan.hosts.keys().cloned().collect()];
+    plan
+}
+
+#[test]
+fn a_plan_says_once_what_happens_to_many_and_what_nothing_will_prove() {
+    let text = describe(&fleet(12));
+    let (_, text) = text.split_once("\n\n").unwrap();
+    insta::assert_snapshot!(text, @r"
+      secret    session: 32 random bytes in hex; held now: 0011223344556677
+      secret    shared: 32 random bytes in hex; 12 values, one for each of worker-[1:12]
+
+      control  (1 host)
+        change    /opt/app/.env: TOKEN
+        activate  restart app
+        NOT PROVED  no probe tells the new `session` from the old; a success will be exit 7
+
+      worker-[1:12]  (12 hosts)
+        change    /opt/app/.env: TOKEN
+        activate  restart app
+        prove     the worker takes it: new taken, old refused
+
+      order     stage all, arm all, cut all together; activate control, worker-[1:12]; prove; decide
+      gap       from the first cut until the last service has restarted two sides may share no value
+      way back  rehearsed on every host before the cut; one host that fails takes all of them back
+                no dead-man's switch yet: if this machine dies meanwhile, `lockturn resume` finishes
+    ");
+    let many = describe(&fleet(10_000));
+    assert_eq!(many.lines().count(), describe(&fleet(12)).lines().count());
+    assert!(many.contains("worker-[1:10000]  (10000 hosts)"), "{many}");
+}
+
+#[test]
+fn what_nothing_proved_is_not_said_to_be_proved() {
+    let plan = fleet(2);
+    let mut run = Run::new(&plan);
+    let began = failed().swap_remove(0).event;
+    run.apply(&began).unwrap();
+    run.apply(&Event::RunEnded { verdict: Verdict::Rotated }).unwrap();
+    let text = summarise(&id(), &plan, &run, &[]).render();
+    assert!(text.starts_with("ROTATED, NOT PROVED"), "{text}");
+}
+
+#[test]
+fn ten_thousand_hosts_are_as_few_lines_as_two() {
+    let (few, many) = (fleet(2), fleet(10_000));
+    let said = |plan: &Plan| {
+        let mut said = Vec::new();
+        let mut plain = Plain::new(&mut said);
+        let mut progress = Progress::new();
+        for step in [Step::Lock, Step::Verify] {
+            let began = plan.hosts.keys().map(|host| Event::StepBegan { host: host.clone(), step });
+            let done = plan.hosts.keys().map(|host| Event::StepDone { host: host.clone(), step });
+            for event in began.chain(done) {
+                let entry = Entry { at_unix: Millis(0), elapsed: Millis(0), event };
+                plain.entry(&entry);
+                progress.entry(&entry);
+            }
+        }
+        String::from_utf8(said).unwrap()
+    };
+    assert_eq!(said(&few), said(&many));
 }
