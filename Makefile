@@ -16,6 +16,7 @@ install: ## what the tests need beyond a Rust toolchain and a C compiler
 lint: ## form and style
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	shellcheck -s sh src/host/program.sh tests/setup/install
 
 test-rust: ## what needs no packages: the same as plain `cargo test`

@@ -1,7 +1,7 @@
 //! The program that runs on a host, and how we talk with it.
 //!
 //! One constant POSIX program goes over standard input to `/bin/sh -s`; from then on one framed request, one framed reply.
-//! The specification is [`crate::docs`]'s `protocol.md`.
+//! The specification is [`crate::docs::protocol`].
 //!
 //! **Invariant:** no text is ever templated into shell; what a host says is bounded and strictly parsed.
 //! Tested in `tests/it/host_program.rs` under `/bin/sh`, in `tests/real/host_program.rs` under other shells.

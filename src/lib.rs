@@ -39,3 +39,5 @@ pub mod runtime;
 pub mod lab;
 
 pub mod cli;
+
+pub mod docs;

@@ -1,0 +1,21 @@
+//! The long documents, for people who run lockturn and for those who change it.
+//!
+//! Every block of an inventory or a playbook in them is checked by `tests/it/docs.rs`, and so is every word that they define.
+
+#[doc = include_str!("docs/architecture.md")]
+pub mod architecture {}
+
+#[doc = include_str!("docs/glossary.md")]
+pub mod glossary {}
+
+#[doc = include_str!("docs/states.md")]
+pub mod states {}
+
+#[doc = include_str!("docs/formats.md")]
+pub mod formats {}
+
+#[doc = include_str!("docs/protocol.md")]
+pub mod protocol {}
+
+#[doc = include_str!("docs/decisions.md")]
+pub mod decisions {}

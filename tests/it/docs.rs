@@ -1,0 +1,77 @@
+//! What the documents say is so: their examples are read by the program, their words are the program's words.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Parser as _;
+use lockturn::cli::Args;
+use lockturn::inventory::Inventory;
+use lockturn::model::{HostState, Step, Verdict};
+
+fn documents() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(root.join("src/docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.push(root.join("README.md"));
+    paths.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The fenced blocks of a language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+#[test]
+fn every_inventory_and_playbook_in_a_document_is_valid_and_fits() {
+    let mut checked = 0;
+    for (path, text) in documents() {
+        let name = path.display().to_string();
+        let (inventories, playbooks) = (blocks(&text, "yaml inventory"), blocks(&text, "yaml playbook"));
+        for inventory in &inventories {
+            let (inventory, warnings) = Inventory::parse(&name, inventory).unwrap_or_else(|e| panic!("{}", e.render()));
+            assert!(warnings.is_empty(), "{name}: {warnings:?}");
+            for playbook in &playbooks {
+                let (playbook, warnings) =
+                    lockturn::playbook::parse(&name, playbook).unwrap_or_else(|e| panic!("{}", e.render()));
+                assert!(warnings.is_empty(), "{name}: {warnings:?}");
+                let draft = lockturn::plan::draft(&playbook, &|selector| inventory.select(selector));
+                assert!(draft.is_ok(), "{name}: {:?}", draft.err());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 0, "no document has an inventory and a playbook");
+}
+
+/// Every command of ours in a document: in a line of code by itself, or between backticks.
+fn commands(text: &str) -> Vec<String> {
+    let lines = text.lines().filter(|line| line.starts_with("    ")).map(str::trim);
+    let spans = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    let ours = lines.chain(spans).filter(|code| code.starts_with("lockturn "));
+    ours.map(|code| code.split('#').next().unwrap().trim().to_owned()).collect()
+}
+
+#[test]
+fn every_command_in_a_document_can_be_typed() {
+    let mut typed = 0;
+    for (path, text) in documents() {
+        for command in commands(&text) {
+            let parsed = Args::try_parse_from(command.split_whitespace());
+            assert!(parsed.is_ok(), "{}: `{command}`: {}", path.display(), parsed.unwrap_err());
+            typed += 1;
+        }
+    }
+    assert!(typed > 0, "no document has a command");
+}
+
+#[test]
+fn every_step_state_and_verdict_is_in_the_document_of_states() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/docs/states.md")).unwrap();
+    let steps = Step::ALL.iter().map(|step| step.label());
+    let states = HostState::ALL.iter().map(|state| state.label());
+    let verdicts = Verdict::ALL.iter().map(|verdict| verdict.label());
+    for word in steps.chain(states).chain(verdicts) {
+        assert!(text.contains(&format!("`{word}`")), "`{word}` is not in it");
+    }
+}
