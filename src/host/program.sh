@@ -12,7 +12,7 @@ lockturn_surroundings() {
     LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin
     export LC_ALL PATH
     login=$(pwd -P) || login=/
-    run='' epoch=0 state='' dir='' seq=0
+    run='' epoch=0 state='' dir='' seq=0 session=''
     newline='
 '
 }
@@ -227,7 +227,7 @@ do_activate_unit() {
 
 # --- The run's own state ----------------------------------------------------------------------------------------------------
 
-# lock: one run a host, and of that run only the newest coordinator.
+# lock: one run a host, of that run only the newest coordinator, and of that one only the newest session.
 do_lock() {
     if ! mkdir -p -- "$state" 2>/dev/null || ! chmod 700 "$state" 2>/dev/null; then
         reply denied "$state cannot be written"
@@ -238,20 +238,76 @@ do_lock() {
         return
     fi
     # The name of the holder is one more atomic act, so that a crash between the two leaves a lock that the next run may take.
-    holder=$(cat "$state/lock/run" 2>/dev/null)
-    if [ -z "$holder" ]; then
+    words_of "$state/lock/run"
+    if [ -z "$words" ]; then
         printf '%s\n' "$run" >"$state/lock/mine-$run"
         ln "$state/lock/mine-$run" "$state/lock/run" 2>/dev/null
         rm -f -- "$state/lock/mine-$run"
-        holder=$(cat "$state/lock/run" 2>/dev/null)
+        words_of "$state/lock/run"
     fi
-    [ "$holder" = "$run" ] || { reply host-locked "the run $holder holds this host"; return; }
-    seen=$(cat "$state/lock/epoch" 2>/dev/null)
-    [ "${seen:-0}" -le "$epoch" ] || { reply fenced "a newer coordinator of this run has been here (epoch $seen)"; return; }
+    [ "$words" = "$run" ] || { reply host-locked "the run $words holds this host"; return; }
+    words_of "$state/lock/epoch"
+    [ "${words:-0}" -le "$epoch" ] || { reply fenced "a newer coordinator of this run has been here (epoch $words)"; return; }
+    end_earlier_session || return
     mkdir -p -- "$dir" 2>/dev/null || { reply no-space "$dir cannot be made"; return; }
-    if ! put "$state/lock/epoch" "$epoch"; then reply no-space "$state is full"; return; fi
+    process "$$"
+    session="$$ $began"
+    if ! put "$state/lock/epoch" "$epoch" || ! put "$state/lock/session" "$session"; then
+        reply no-space "$state is full"
+        return
+    fi
     durable "$state" "$state/lock" "$dir"
     reply ok ''
+}
+
+# words_of FILE: its first line in `words`, nothing if there is none. No process is started for it.
+words_of() {
+    words=''
+    IFS= read -r words 2>/dev/null <"$1"
+}
+
+# process PID: sets `alive` (its state), `parent` and `began` (clock ticks since boot) from proc(5). A number is used again; with its
+# time it is not.
+process() {
+    alive='' parent='' began=''
+    words_of "/proc/$1/stat"
+    [ -n "$words" ] || return 1
+    # The name stands in parentheses and may hold any character.
+    # shellcheck disable=SC2086 # split on purpose
+    set -- ${words##*) }
+    alive=$1 parent=$2
+    shift 19
+    began=$1
+}
+
+# end_earlier_session: a session whose connection broke may still be at work here, or be stopped in the middle. What it did late
+# would undo what this one does, so it is ended first, with all that it started.
+end_earlier_session() {
+    words_of "$state/lock/session"
+    earlier=${words% *} its_time=${words#* }
+    if [ -z "$words" ] || [ "$earlier" = "$$" ]; then return 0; fi
+    process "$earlier" && [ "$began" = "$its_time" ] || return 0
+    kill -s STOP "$earlier" 2>/dev/null
+    doomed=" $earlier " more=yes
+    while [ "$more" = yes ]; do
+        more=no
+        for entry in /proc/[0-9]*; do
+            entry=${entry#/proc/}
+            case $doomed in *" $entry "*) continue ;; esac
+            process "$entry" || continue
+            case $doomed in *" $parent "*) doomed="$doomed$entry " more=yes ;; esac
+        done
+    done
+    # shellcheck disable=SC2086 # numbers, split on purpose
+    kill -s KILL $doomed 2>/dev/null
+    seconds=0
+    for entry in $doomed; do
+        while process "$entry" && [ "$alive" != Z ] && [ "$seconds" -lt 5 ]; do
+            sleep 1
+            seconds=$((seconds + 1))
+        done
+    done
+    [ "$seconds" -lt 5 ] || refuse connection-lost "an earlier session of this run hangs on this host and cannot be ended"
 }
 
 # put FILE TEXT: a small file, whole or not at all.
@@ -259,11 +315,14 @@ put() {
     printf '%s\n' "$2" >"$1.part" 2>/dev/null && durable "$1.part" && mv -f -- "$1.part" "$1" 2>/dev/null
 }
 
-# ours: whether this coordinator still holds the host; every step that changes something asks first.
+# ours: whether this session still holds the host; every step that changes something asks first.
 ours() {
-    if [ "$(cat "$state/lock/run" 2>/dev/null)" != "$run" ]; then refuse fenced "this run does not hold the host"; return 1; fi
-    seen=$(cat "$state/lock/epoch" 2>/dev/null)
-    [ "${seen:-0}" = "$epoch" ] || { refuse fenced "a newer coordinator of this run has been here (epoch $seen)"; return 1; }
+    words_of "$state/lock/run"
+    [ "$words" = "$run" ] || { refuse fenced "this run does not hold the host"; return 1; }
+    words_of "$state/lock/epoch"
+    [ "$words" = "$epoch" ] || { refuse fenced "a newer coordinator of this run has been here (epoch ${words:-0})"; return 1; }
+    words_of "$state/lock/session"
+    [ "$words" = "$session" ] || { refuse fenced "another session of this run works on this host"; return 1; }
 }
 
 # keep NAME, bytes as payload
@@ -606,7 +665,8 @@ do_clean() {
     done
     if [ -n "$left" ]; then reply denied "these could not be removed: $left"; return; fi
     rm -rf -- "$dir"
-    if [ "$(cat "$state/lock/run" 2>/dev/null)" = "$run" ]; then rm -rf -- "$state/lock"; fi
+    words_of "$state/lock/run"
+    if [ "$words" = "$run" ]; then rm -rf -- "$state/lock"; fi
     if [ -e "$dir" ]; then reply denied "$dir could not be removed"; return; fi
     reply ok ''
 }

@@ -46,6 +46,9 @@ pub struct Actor {
     connector: Arc<Connector>,
     cancel: CancellationToken,
     live: Option<Live>,
+    /// Whether the host was taken for this run. A new session then takes it first: only the newest one may change anything, and what
+    /// an earlier one left hanging is ended.
+    taken: bool,
 }
 
 struct Live {
@@ -58,7 +61,7 @@ impl Actor {
     /// A host that is not connected yet.
     #[must_use]
     pub const fn new(who: Who, run: RunId, epoch: u64, connector: Arc<Connector>, cancel: CancellationToken) -> Self {
-        Self { who, run, epoch, connector, cancel, live: None }
+        Self { who, run, epoch, connector, cancel, live: None, taken: false }
     }
 
     /// The host.
@@ -103,6 +106,9 @@ impl Actor {
             Request::Hello { run: &self.run, epoch: self.epoch, state_dir: &self.who.state_dir, path: &self.who.path };
         let answer = program.call(&hello, START_MAX).await.map_err(|error| error.reason().clone())?;
         let facts = HelloFacts::parse(&answer)?;
+        if self.taken {
+            program.call(&Request::Lock, STEP_MAX).await.map_err(|error| error.reason().clone())?;
+        }
         Ok(Live { connection, program, facts })
     }
 
@@ -120,7 +126,14 @@ impl Actor {
             let live = self.live.as_mut().expect("it is connected");
             match live.program.call(request, deadline).await {
                 Err(CallError::Lost(reason)) => lost = Some(reason),
-                answered => return answered,
+                answered => {
+                    match request {
+                        Request::Lock => self.taken |= answered.is_ok(),
+                        Request::Clean => self.taken &= answered.is_err(),
+                        _ => {}
+                    }
+                    return answered;
+                }
             }
         }
         let reason = lost.unwrap_or_else(|| Reason::new(ReasonKind::ConnectionLost, "the connection ended"));

@@ -125,6 +125,7 @@ pub(crate) async fn every_verb(shell: &[&str]) {
     keeps_owner_and_mode(shell).await;
     survives_its_own_death(shell).await;
     one_run_and_the_newest_coordinator(shell).await;
+    what_an_earlier_session_does_late_never_happens(shell).await;
     a_change_underneath_is_not_overwritten(shell).await;
     programs_take_values_on_standard_input(shell).await;
 }
@@ -249,11 +250,43 @@ async fn one_run_and_the_newest_coordinator(shell: &[&str]) {
     other.ok(&Request::Clean).await;
     let mut newer = ShellHost::start(shell, &home, "01RUN", 2).await;
     newer.ok(&Request::Lock).await;
+    assert!(matches!(first.call(&Request::Cut).await, Err(CallError::Lost(_))), "the earlier session still works");
+    let mut first = ShellHost::start(shell, &home, "01RUN", 1).await;
     assert_eq!(first.refused(&Request::Lock).await, ReasonKind::Fenced);
     assert_eq!(first.refused(&Request::Cut).await, ReasonKind::Fenced);
     assert_eq!(first.refused(&Request::Clean).await, ReasonKind::Fenced);
     newer.ok(&Request::Clean).await;
     other.ok(&Request::Lock).await;
+}
+
+/// A session whose connection broke hangs in the middle of the cut. The next one takes the host, goes back and cleans up; what the
+/// first one would have done late never happens.
+async fn what_an_earlier_session_does_late_never_happens(shell: &[&str]) {
+    let home = Home::new();
+    let path = home.path(".env");
+    fs::write(&path, "old").unwrap();
+    let mut slow = ShellHost::armed(shell, &home, &path, b"old", b"new").await;
+    fs::create_dir(home.path("slow")).unwrap();
+    let mv = format!("#!/bin/sh\n: >{}\nsleep 3\nexec /bin/mv \"$@\"\n", home.path("in-the-middle").display());
+    fs::write(home.path("slow/mv"), mv).unwrap();
+    fs::set_permissions(home.path("slow/mv"), fs::Permissions::from_mode(0o755)).unwrap();
+    let hello = Request::Hello { run: &slow.run.clone(), epoch: 1, state_dir: ".lockturn", path: "slow" };
+    slow.ok(&hello).await;
+    let cut = slow.program.call(&Request::Cut, Duration::from_millis(1_000));
+    let (cut, newer) = tokio::join!(cut, async {
+        while !home.path("in-the-middle").exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut newer = ShellHost::start(shell, &home, "01RUN", 1).await;
+        assert_eq!(newer.refused(&Request::Revert).await, ReasonKind::Fenced, "a session that has not taken the host");
+        newer.ok(&Request::Lock).await;
+        newer.ok(&Request::Revert).await;
+        newer
+    });
+    assert!(matches!(cut, Err(CallError::Lost(_))), "the cut was answered");
+    drop(newer);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(fs::read(&path).unwrap(), b"old", "the earlier session cut after the revert");
 }
 
 async fn a_change_underneath_is_not_overwritten(shell: &[&str]) {
