@@ -1,6 +1,6 @@
 # What a person types. Everything else is a #[test].
 
-.PHONY: help demo test install lint test-rust test-real man
+.PHONY: help demo test install lint test-rust test-real bench man
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -24,6 +24,10 @@ test-rust: ## what needs no packages: the same as plain `cargo test`
 
 test-real: ## OpenSSH, other shells, SQLite
 	cargo test --locked --test real
+
+bench: ## lockturn against its peers on OpenSSH hosts; BENCH='--hosts 20 --rounds 1' for less
+	cargo build --release --locked
+	python3 benches/run.py $(BENCH)
 
 man: ## the manual page
 	@cargo run --quiet --release -- man
