@@ -584,7 +584,8 @@ move() {
             badkind=$kind bad="${bad:+$bad; }$target: $(why "$dir/err")"
         fi
         [ -z "$bad" ] || [ "$verb" = revert ] || break
-        if [ "$(cat "$change/kind")" = file ]; then touched="$touched ${target%/*}"; fi
+        words_of "$change/kind"
+        if [ "$words" = file ]; then touched="$touched ${target%/*}"; fi
     done
     # shellcheck disable=SC2086 # directories, split on purpose; one with a blank in its name is synced by the plain sync
     [ -z "$touched" ] || durable $touched
@@ -657,7 +658,8 @@ do_clean() {
     left=''
     for number in $numbers; do
         change=$dir/c$number
-        [ "$(cat "$change/kind" 2>/dev/null)" = file ] || continue
+        words_of "$change/kind"
+        [ "$words" = file ] || continue
         IFS= read -r target <"$change/target"
         beside "$target" "$number"
         rm -f -- "$at.old" "$at.new" "$at.keep" "$at.try" "$at.old.back"
