@@ -310,9 +310,12 @@ end_earlier_session() {
     [ "$seconds" -lt 5 ] || refuse connection-lost "an earlier session of this run hangs on this host and cannot be ended"
 }
 
-# put FILE TEXT: a small file, whole or not at all.
+# put FILE TEXT ALSO...: a small file, whole or not at all; the others are on the disk before it is.
 put() {
-    printf '%s\n' "$2" >"$1.part" 2>/dev/null && durable "$1.part" && mv -f -- "$1.part" "$1" 2>/dev/null
+    into=$1
+    printf '%s\n' "$2" >"$into.part" 2>/dev/null || return
+    shift 2
+    durable "$into.part" "$@" && mv -f -- "$into.part" "$into" 2>/dev/null
 }
 
 # ours: whether this session still holds the host; every step that changes something asks first.
@@ -355,22 +358,32 @@ do_stage_file() {
     beside "$2" "$1"
     digest "$2"
     [ "$sha" = "$3" ] || { reply changed "$2 is not what it was when it was read"; return; }
-    mkdir -p -- "$change" 2>/dev/null || { reply no-space "$change cannot be made"; return; }
     rm -f -- "$at.old" "$at.new" "$at.keep" "$at.try"
+    if ! name_change "$2" "$3"; then
+        rm -rf -- "$change"
+        reply no-space "$change cannot be written"
+        return
+    fi
     if ! stage_beside "$2"; then
-        rm -f -- "$at.old" "$at.new" "$at.keep"
+        rm -rf -- "$at.old" "$at.new" "$at.keep" "$change"
         reply "$kind" "$detail"
         return
     fi
     digest "$at.new"
-    if put "$change/kind" file && put "$change/target" "$2" && put "$change/old" "$3" && put "$change/new" "$sha"; then
-        durable "$at.new" "${2%/*}" "$change"
+    if printf '%s\n' "$sha" >"$change/new" && durable "$at.new" "${2%/*}" "$change/new" "$change"; then
         reply ok ''
     else
-        rm -f -- "$at.old" "$at.new" "$at.keep"
+        rm -rf -- "$at.old" "$at.new" "$at.keep" "$change"
         reply no-space "$change cannot be written"
     fi
 }
+
+# name_change TARGET SHA256: on the disk before anything lies beside the target, so that a host that dies in between can be cleaned.
+name_change() {
+    [ ! -f "$change/kind" ] || return 0
+    mkdir -p -- "$change" && printf '%s\n' "$1" >"$change/target" && printf '%s\n' "$2" >"$change/old" &&
+        put "$change/kind" file "$change/target" "$change/old" && durable "$change" "$dir"
+} 2>/dev/null
 
 # stage_beside TARGET: backup and new content. Mode, owner, ACL and attributes come from the target before any byte does.
 stage_beside() {
