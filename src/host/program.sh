@@ -12,7 +12,7 @@ lockturn_surroundings() {
     LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin
     export LC_ALL PATH
     login=$(pwd -P) || login=/
-    run='' epoch=0 state='' dir='' seq=0 session=''
+    run='' epoch=0 state='' dir='' seq=0 session='' scratch=''
     newline='
 '
 }
@@ -24,14 +24,17 @@ reply() {
     printf '%s %s %s %s\n%s\n' "$nonce" "$seq" "$1" "${#2}" "$2"
 }
 
-# reply_file FILE: answers `ok` with the bytes of a file.
+# reply_file FILE TEXT LIMIT: answers `ok` with a text of our own and the bytes of a file; with a limit, no more than that.
 reply_file() {
-    size=$(wc -c <"$1") || { reply missing "cannot read $1"; return; }
+    [ -r "$1" ] || { reply missing "cannot read $1"; return; }
+    size=0
+    if [ -s "$1" ]; then size=$(($(wc -c <"$1"))); fi
+    if [ "$size" -gt "${3-$size}" ]; then size=$3; fi
     # Held open and removed first: whoever has the answer may end us before we come to it.
     exec 4<"$1"
-    [ -z "${scratch-}" ] || rm -rf -- "$scratch"
-    printf '%s %s ok %s\n' "$nonce" "$seq" "$((size))"
-    cat <&4
+    no_scratch
+    printf '%s %s ok %s\n%s' "$nonce" "$seq" "$((${#2} + size))" "$2"
+    [ "$size" = 0 ] || head -c "$size" <&4
     exec 4<&-
     printf '\n'
 }
@@ -152,22 +155,28 @@ do_sqlite() {
     [ -f "$1" ] || { reply missing "$1 does not exist"; return; }
     scratch || return
     taken=yes
-    if head -c "$bytes" | sqlite3 -batch -bail -- "$1" >"$scratch/out" 2>"$scratch/err"; then
-        reply_file "$scratch/out"
+    if head -c "$bytes" | sqlite3 -batch -bail -- "$1" >"$scratch.out" 2>"$scratch.err"; then
+        reply_file "$scratch.out" ''
     else
-        text=$(why "$scratch/err")
-        rm -rf -- "$scratch"
+        text=$(why "$scratch.err")
+        no_scratch
         reply database-failed "$text"
     fi
 }
 
-# scratch: a directory of this shell alone, inside the state, for answers too long for a variable.
+# scratch: two files of this shell alone, inside the state, for answers too long for a variable.
 scratch() {
-    scratch=$state/.scratch-$$
-    if ! mkdir -p -- "$state" 2>/dev/null || ! mkdir -- "$scratch" 2>/dev/null; then
+    scratch=$state/.scratch-$run-$$
+    if { [ ! -d "$state" ] && ! mkdir -p -- "$state"; } 2>/dev/null || ! true 2>/dev/null >"$scratch.out"; then
+        scratch=''
         refuse denied "$state cannot be written"
         return 1
     fi
+}
+
+no_scratch() {
+    [ -z "$scratch" ] || rm -f -- "$scratch.out" "$scratch.err"
+    scratch=''
 }
 
 # bounded SECONDS COMMAND...: ends what does not end by itself, where the host has `timeout`.
@@ -179,24 +188,23 @@ bounded() {
 
 # command SECONDS ARGV..., standard input as payload
 do_command() {
-    scratch || return
     case $2 in
         */*) [ -x "$2" ] ;;
         *) has "$2" ;;
-    esac || { rm -rf -- "$scratch"; reply tool-missing "$2 is not there or not executable"; return; }
+    esac || { reply tool-missing "$2 is not there or not executable"; return; }
+    scratch || return
     taken=yes
     if [ "$bytes" -gt 0 ]; then
-        head -c "$bytes" | bounded "$@" >"$scratch/out" 2>"$scratch/err"
+        head -c "$bytes" | bounded "$@" >"$scratch.out" 2>"$scratch.err"
     else
-        bounded "$@" >"$scratch/out" 2>"$scratch/err" </dev/null
+        bounded "$@" >"$scratch.out" 2>"$scratch.err" </dev/null
     fi
     status=$?
     if [ "$status" = 124 ] && has timeout; then
-        rm -rf -- "$scratch"
+        no_scratch
         reply timed-out "$2 did not end within $1 s"
     else
-        { printf '%s\n' "$status"; head -c 65536 "$scratch/out"; } >"$scratch/answer"
-        reply_file "$scratch/answer"
+        reply_file "$scratch.out" "$status$newline" 65536
     fi
 }
 
@@ -337,7 +345,7 @@ do_keep() {
 
 # fetch NAME
 do_fetch() {
-    if [ -f "$dir/$1" ]; then reply_file "$dir/$1"; else reply missing "the host keeps no $1 of this run"; fi
+    if [ -f "$dir/$1" ]; then reply_file "$dir/$1" ''; else reply missing "the host keeps no $1 of this run"; fi
 }
 
 # --- Staging ----------------------------------------------------------------------------------------------------------------
@@ -685,7 +693,9 @@ do_clean() {
     done
     if [ -n "$left" ]; then reply denied "these could not be removed: $left"; return; fi
     words_of "$state/lock/run"
-    if [ "$words" = "$run" ]; then rm -rf -- "$dir" "$state/lock"; else rm -rf -- "$dir"; fi
+    if [ "$words" = "$run" ]; then set -- "$state/lock"; fi
+    # Also what a shell that was killed could not remove.
+    rm -rf -- "$dir" "$state/.scratch-$run-"* "$@"
     if [ -e "$dir" ]; then reply denied "$dir could not be removed"; return; fi
     reply ok ''
 }

@@ -124,7 +124,7 @@ pub(crate) async fn every_verb(shell: &[&str]) {
     moves_there_and_back(shell).await;
     keeps_owner_and_mode(shell).await;
     survives_its_own_death(shell).await;
-    what_lies_beside_a_file_is_found_after_a_death_in_the_middle_of_staging(shell).await;
+    what_a_shell_left_that_died_in_the_middle_is_found(shell).await;
     one_run_and_the_newest_coordinator(shell).await;
     what_an_earlier_session_does_late_never_happens(shell).await;
     a_change_underneath_is_not_overwritten(shell).await;
@@ -242,25 +242,38 @@ async fn survives_its_own_death(shell: &[&str]) {
     assert_eq!(fs::read(&path).unwrap(), b"new");
 }
 
-async fn what_lies_beside_a_file_is_found_after_a_death_in_the_middle_of_staging(shell: &[&str]) {
+async fn what_a_shell_left_that_died_in_the_middle_is_found(shell: &[&str]) {
     let home = Home::new();
     let path = home.path(".env");
     fs::write(&path, "old").unwrap();
-    // The first program that staging starts after something lies beside the file.
+    // The first program that is started once a command's output has a file, or something lies beside the target.
     fs::create_dir(home.path("deadly")).unwrap();
     fs::write(home.path("deadly/head"), "#!/bin/sh\nkill -9 $PPID\n").unwrap();
     fs::set_permissions(home.path("deadly/head"), fs::Permissions::from_mode(0o755)).unwrap();
-    let mut host = ShellHost::start(shell, &home, "01RUN", 1).await;
-    host.ok(&Request::Lock).await;
-    let run = host.run.clone();
-    host.ok(&Request::Hello { run: &run, epoch: 1, state_dir: ".lockturn", path: "deadly" }).await;
-    assert!(matches!(host.stage_file(&path, b"old", b"new").await, Err(CallError::Lost(_))));
+    let (input, words) = (Secret::new(b"x".to_vec()), ["true".to_owned()]);
+    for staging in [false, true] {
+        let mut host = ShellHost::start(shell, &home, "01RUN", 1).await;
+        host.ok(&Request::Lock).await;
+        let run = host.run.clone();
+        host.ok(&Request::Hello { run: &run, epoch: 1, state_dir: ".lockturn", path: "deadly" }).await;
+        let died = match staging {
+            true => host.stage_file(&path, b"old", b"new").await,
+            false => host.call(&Request::Command { seconds: 5, words: &words, input: &input }).await,
+        };
+        assert!(matches!(died, Err(CallError::Lost(_))));
+    }
     fs::remove_dir_all(home.path("deadly")).unwrap();
-    assert!(home.names().contains(&".lockturn-01RUN-1.old".to_owned()), "it died too early to show anything");
+    let state: Vec<_> = fs::read_dir(home.path(".lockturn")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let scratch = state.iter().any(|name| name.to_string_lossy().contains("scratch"));
+    assert!(
+        scratch && home.names().contains(&".lockturn-01RUN-1.old".to_owned()),
+        "it died too early to show anything"
+    );
     let mut host = ShellHost::start(shell, &home, "01RUN", 2).await;
     host.ok(&Request::Lock).await;
     host.ok(&Request::Clean).await;
     assert_eq!(home.names(), [".env", ".lockturn"]);
+    assert_eq!(fs::read_dir(home.path(".lockturn")).unwrap().count(), 0);
     assert_eq!(fs::read(&path).unwrap(), b"old");
 }
 
