@@ -314,12 +314,9 @@ end_earlier_session() {
     [ "$seconds" -lt 5 ] || refuse connection-lost "an earlier session of this run hangs on this host and cannot be ended"
 }
 
-# put FILE TEXT ALSO...: a small file, whole or not at all; the others are on the disk before it is.
+# put FILE TEXT: a small file, whole or not at all.
 put() {
-    into=$1
-    printf '%s\n' "$2" >"$into.part" 2>/dev/null || return
-    shift 2
-    durable "$into.part" "$@" && mv -f -- "$into.part" "$into" 2>/dev/null
+    printf '%s\n' "$2" >"$1.part" 2>/dev/null && durable "$1.part" && mv -f -- "$1.part" "$1" 2>/dev/null
 }
 
 # ours: whether this session still holds the host; every step that changes something asks first.
@@ -374,7 +371,7 @@ do_stage_file() {
         return
     fi
     digest "$at.new"
-    if printf '%s\n' "$sha" >"$change/new" && durable "$at.new" "${2%/*}" "$change/new" "$change"; then
+    if printf '%s\n' "$sha" >"$change/new" && durable "$at.old" "$at.new" "$at.keep" "${2%/*}" "$change/new" "$change"; then
         reply ok ''
     else
         rm -rf -- "$at.old" "$at.new" "$at.keep" "$change"
@@ -384,9 +381,10 @@ do_stage_file() {
 
 # name_change TARGET SHA256: on the disk before anything lies beside the target, so that a host that dies in between can be cleaned.
 name_change() {
-    [ ! -f "$change/kind" ] || return 0
+    # Asked again: it is there, and must not be empty for a moment.
+    [ ! -s "$change/kind" ] || return 0
     mkdir -p -- "$change" && printf '%s\n' "$1" >"$change/target" && printf '%s\n' "$2" >"$change/old" &&
-        put "$change/kind" file "$change/target" "$change/old" && durable "$change" "$dir"
+        printf 'file\n' >"$change/kind" && durable "$change"/* "$change" "$dir"
 } 2>/dev/null
 
 # stage_beside TARGET: backup and new content. Mode, owner, ACL and attributes come from the target before any byte does.
@@ -485,7 +483,8 @@ do_rehearse() {
             return
         fi
     done
-    put "$dir/record" staged || { reply no-space "$dir is full"; return; }
+    # A word for whoever looks, no state: that the host is armed is.
+    printf 'staged\n' 2>/dev/null >"$dir/record" || { reply no-space "$dir is full"; return; }
     reply ok ''
 }
 
