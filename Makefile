@@ -17,12 +17,12 @@ lint: ## form and style
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
-	shellcheck -s sh src/host/program.sh tests/setup/install
+	shellcheck -s sh src/host/program.sh tests/setup/install tests/setup/readers tests/real/dotenv_readers/shell.sh
 
 test-rust: ## what needs no packages: the same as plain `cargo test`
 	cargo test --locked
 
-test-real: ## OpenSSH, other shells, SQLite
+test-real: ## OpenSSH, other shells, SQLite, readers of .env files
 	cargo test --locked --test real
 
 bench: ## lockturn against its peers on OpenSSH hosts; BENCH='--hosts 20 --rounds 1' for less

@@ -1,7 +1,7 @@
 //! Bytes into bytes: one value in a file is read or replaced, every other byte stays.
 //!
 //! **Invariant:** pure; an error names keys and lines, never a value. A form that its readers would read differently is refused and
-//! not guessed at. Tested beside the code and in `tests/it/dotenv.rs`.
+//! not guessed at. Tested in `tests/it/dotenv.rs`, and against the readers themselves in `tests/real/dotenv_readers.rs`.
 
 mod dotenv;
 mod error;

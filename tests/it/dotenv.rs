@@ -33,18 +33,30 @@ fn every_other_byte_stays() {
     check("K=old", "old", "K=new");
     check("A=1\r\nK=old\r\nB=2\r\n", "old", "A=1\r\nK=new\r\nB=2\r\n");
     check("\u{feff}K=old\n", "old", "\u{feff}K=new\n");
-    check("  export   K = \"old\"  \n", "old", "  export   K = \"new\"  \n");
+    check("  export   K = \"old\"\n", "old", "  export   K = \"new\"\n");
+    check("K = old  \n", "old", "K = new  \n");
     check("K='a b#c$d'\n", "a b#c$d", "K='new'\n");
     check("# K=x\nKK=1\nXK=2\nK=\nK_=3\n", "", "# K=x\nKK=1\nXK=2\nK=new\nK_=3\n");
     check("K=a=b=c\n\n\nno equals\n", "a=b=c", "K=new\n\n\nno equals\n");
-    check("OTHER=K=1\nK=ol/d&\n", "ol/d&", "OTHER=K=1\nK=new\n");
+    check("K='a#b c'\n", "a#b c", "K='new'\n");
+    check("A='-----BEGIN\nx=\"\n-----END' # it's\nK=old\n", "old", "A='-----BEGIN\nx=\"\n-----END' # it's\nK=new\n");
+    check("A=\"say \\\"hi\\\"\"\nB=it's\nK=old\nC='\n", "old", "A=\"say \\\"hi\\\"\"\nB=it's\nK=new\nC='\n");
+    check("OTHER=K=1\nK=ol/d%\n", "ol/d%", "OTHER=K=1\nK=new\n");
 }
 
 #[test]
 fn what_is_missing_or_twice_is_refused() {
     assert!(matches!(refused("#K=old\nk=1\n"), EditError::Missing { .. }));
     assert!(matches!(refused(""), EditError::Missing { .. }));
-    for twice in ["K=1\nK=2\n", "K=1\nexport K=2\n", "K=1\n'K'=2\n", "K=1\nK =2"] {
+    for twice in [
+        "K=1\nK=2\n",
+        "K=1\nexport K=2\n",
+        "K=1\n'K'=2\n",
+        "K=1\nK =2",
+        "K=1\nK: 2",
+        "K=1\nexport K\n",
+        "K=1\n\u{b}K=2",
+    ] {
         assert!(matches!(refused(twice), EditError::Ambiguous { lines, .. } if lines == [1, 2]), "{twice}");
     }
 }
@@ -63,11 +75,31 @@ fn what_readers_read_differently_is_refused() {
         "K=a\"b\n",
         "K=a\tb\n",
         "K='a' # b\n",
+        "K='a' \n",
+        "K= a\n",
+        "\tK=a\n",
+        "K: a\n",
+        "'K'=a\n",
+        "K='${A}'\n",
+        "K=a b\n",
+        "K=a;b\n",
+        "K=~a\n",
+        "K=\n\n\"b\"\n",
+        "K='a\u{a0}b'\n",
+        "K=a\u{fffe}\n",
         "A=\"open\nK=old\nB=close\"\n",
+        "A=\"open\nK=old\n",
+        "A: 'open\nK=old\nB=close'\n",
+        "A='C:\\'\nK=old\nB=''\n",
+        "A=\n'open\nK=old\n'\n",
+        "A=x\\\nK=old\n",
+        "# x\\\nK=old\n",
     ] {
         assert!(matches!(refused(unclear), EditError::Unclear { .. }), "{unclear:?}: {:?}", refused(unclear));
     }
-    assert!(matches!(refused("K=a\0b\n"), EditError::NotText { .. }));
+    for no_text in ["K=a\0b\n", "A=1\rK=a\n", "# \u{2028}A=1\nK=a\n"] {
+        assert!(matches!(refused(no_text), EditError::NotText { .. }), "{no_text:?}");
+    }
     assert!(matches!(read(&Secret::new(b"\xff\xfeK\0=\0".to_vec()), Some("K")), Err(EditError::NotText { .. })));
 }
 
