@@ -114,10 +114,15 @@ do_hello() {
     reply ok "$text"
 }
 
+# absolute PATH: sets `path`; a relative one begins at the login directory. No tool can take it for an option then.
+absolute() {
+    case $1 in /*) path=$1 ;; *) path=$login/$1 ;; esac
+}
+
 # plain PATH FOLLOW: sets `real` to a plain file that may be replaced, or refuses.
 plain() {
-    real=$1
-    case $real in /*) ;; *) real=$login/$real ;; esac
+    absolute "$1"
+    real=$path
     if [ -L "$real" ]; then
         [ "$2" = yes ] || { refuse is-link "$1 is a symbolic link to $(readlink -- "$real")"; return 1; }
         real=$(readlink -f -- "$real") || { refuse missing "$1 leads nowhere"; return 1; }
@@ -152,10 +157,11 @@ do_read_file() {
 # sqlite FILE, SQL as payload
 do_sqlite() {
     has sqlite3 || { reply tool-missing "sqlite3 is not installed"; return; }
-    [ -f "$1" ] || { reply missing "$1 does not exist"; return; }
+    absolute "$1"
+    [ -f "$path" ] || { reply missing "$1 does not exist"; return; }
     scratch || return
     taken=yes
-    if head -c "$bytes" | sqlite3 -batch -bail -- "$1" >"$scratch.out" 2>"$scratch.err"; then
+    if head -c "$bytes" | sqlite3 -batch -bail -init /dev/null "$path" >"$scratch.out" 2>"$scratch.err"; then
         reply_file "$scratch.out" ''
     else
         text=$(why "$scratch.err")
@@ -446,7 +452,8 @@ same_file() {
 # stage-script N KIND DATABASE, then NAME BYTES for each part; the parts one after the other as payload
 do_stage_script() {
     ours || return
-    change=$dir/c$1 kind=$2 target=$3
+    absolute "$3"
+    change=$dir/c$1 kind=$2 target=$path
     shift 3
     rm -rf -- "$change"
     mkdir -- "$change" 2>/dev/null || { reply no-space "$change cannot be made"; return; }
@@ -498,7 +505,7 @@ rehearse_file() {
 }
 
 rehearse_sqlite() {
-    sqlite3 -batch -bail -- "$target" <"$change/rehearse" >/dev/null 2>"$dir/err"
+    sqlite3 -batch -bail -init /dev/null "$target" <"$change/rehearse" >/dev/null 2>"$dir/err"
 }
 
 rehearse_command() {
@@ -533,7 +540,7 @@ which_file() {
 which_sqlite() {
     which=missing
     [ -f "$target" ] || return
-    which=$(sqlite3 -batch -bail -- "$target" <"$change/which" 2>"$dir/err") || which=other
+    which=$(sqlite3 -batch -bail -init /dev/null "$target" <"$change/which" 2>"$dir/err") || which=other
     case $which in old | new) ;; *) which=other ;; esac
 }
 
@@ -569,7 +576,7 @@ back_file() {
 }
 
 cut_sqlite() {
-    sqlite3 -batch -bail -- "$target" <"$change/cut" >/dev/null
+    sqlite3 -batch -bail -init /dev/null "$target" <"$change/cut" >/dev/null
 }
 
 cut_command() {
@@ -582,7 +589,7 @@ revert_file() {
 }
 
 revert_sqlite() {
-    sqlite3 -batch -bail -- "$target" <"$change/revert" >/dev/null
+    sqlite3 -batch -bail -init /dev/null "$target" <"$change/revert" >/dev/null
 }
 
 revert_command() {

@@ -52,8 +52,11 @@ impl Call {
     fn parse(args: &[String]) -> Result<Self, SqliteError> {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
         let mut words = Vec::new();
-        for arg in args {
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
             match arg.trim_start_matches('-') {
+                // It has no start-up file anyway.
+                "init" if arg.starts_with('-') => drop(args.next()),
                 "readonly" if arg.starts_with('-') => flags = OpenFlags::SQLITE_OPEN_READ_ONLY,
                 "" | "batch" | "bail" | "list" | "noheader" if arg.starts_with('-') => {}
                 other if arg.starts_with('-') => return Err(SqliteError::Usage(format!("unknown option: -{other}"))),

@@ -1,7 +1,7 @@
 //! The program on a host under every shell that hosts have.
 
 #[path = "../support/shell_host.rs"]
-mod shell_host;
+pub(crate) mod shell_host;
 
 #[tokio::test]
 async fn under_dash() {

@@ -4,4 +4,5 @@
 
 mod dotenv_readers;
 mod host_program;
+mod placements;
 mod sshd;

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// A shell with the program in it.
 pub(crate) struct ShellHost {
     program: HostProgram<ChildStdout, ChildStdin>,
-    run: RunId,
+    pub(crate) run: RunId,
     _child: Child,
 }
 
@@ -34,7 +34,7 @@ impl Home {
         self.0.path().canonicalize().unwrap().join(name)
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> =
             fs::read_dir(self.0.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
@@ -68,18 +68,18 @@ impl ShellHost {
         host
     }
 
-    async fn call(&mut self, request: &Request<'_>) -> Result<Secret, CallError> {
+    pub(crate) async fn call(&mut self, request: &Request<'_>) -> Result<Secret, CallError> {
         self.program.call(request, LIMIT).await
     }
 
-    async fn ok(&mut self, request: &Request<'_>) -> Secret {
+    pub(crate) async fn ok(&mut self, request: &Request<'_>) -> Secret {
         match self.call(request).await {
             Ok(payload) => payload,
             Err(error) => panic!("`{}`: {error:?}", request.verb()),
         }
     }
 
-    async fn refused(&mut self, request: &Request<'_>) -> ReasonKind {
+    pub(crate) async fn refused(&mut self, request: &Request<'_>) -> ReasonKind {
         match self.call(request).await {
             Err(CallError::Refused(reason)) => reason.kind,
             Err(lost) => panic!("`{}`: {lost:?}", request.verb()),
@@ -87,18 +87,18 @@ impl ShellHost {
         }
     }
 
-    async fn which(&mut self) -> Which {
+    pub(crate) async fn which(&mut self) -> Which {
         Which::parse(&self.ok(&Request::Which).await).unwrap()
     }
 
-    async fn stage_file(&mut self, path: &Path, old: &[u8], new: &[u8]) -> Result<Secret, CallError> {
+    pub(crate) async fn stage_file(&mut self, path: &Path, old: &[u8], new: &[u8]) -> Result<Secret, CallError> {
         let (sha256, content) = (sha256(old), Secret::new(new.to_vec()));
         let path = path.to_str().unwrap();
         self.call(&Request::StageFile { number: 1, path, sha256: &sha256, content: &content }).await
     }
 
     /// A host that is locked, staged, rehearsed and armed.
-    async fn armed(shell: &[&str], home: &Home, path: &Path, old: &[u8], new: &[u8]) -> Self {
+    pub(crate) async fn armed(shell: &[&str], home: &Home, path: &Path, old: &[u8], new: &[u8]) -> Self {
         let mut host = Self::start(shell, home, "01RUN", 1).await;
         host.ok(&Request::Lock).await;
         host.stage_file(path, old, new).await.unwrap();
@@ -108,12 +108,12 @@ impl ShellHost {
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Every byte there is, twice, so that no reader gets away with dropping one.
-fn all_bytes() -> Vec<u8> {
+pub(crate) fn all_bytes() -> Vec<u8> {
     (0..=255).chain(0..=255).collect()
 }
 
