@@ -6,15 +6,22 @@
 //! **Invariant:** no byte is sent for authentication before the host's key was found in known_hosts; every wait has a deadline; what a
 //! host sends is bounded. Tested beside the code and, through the whole product, in `tests/it/fleet.rs`.
 
+mod agent;
 mod auth;
 mod connection;
 mod connector;
 mod cut;
+mod handshake;
+mod jump;
+mod keys;
 mod known_hosts;
 mod policy;
+mod settings;
 
-pub use auth::{AskPassphrase, Keys};
-pub use connection::{Connection, Exec, ExecReader, ExecWriter, ForwardError, HowEnded};
-pub use connector::{ConnectError, Connector, Endpoint, Settings};
+pub use auth::Keys;
+pub use connection::{Connection, Exec, ExecReader, ExecWriter, ForwardError, ForwardStream, HowEnded};
+pub use connector::{ConnectError, Connector, Endpoint};
 pub(crate) use cut::Cut;
-pub use known_hosts::{KnownHosts, Trust};
+pub use keys::AskPassphrase;
+pub use known_hosts::{HostKeys, KnownHosts, Trust};
+pub use settings::Settings;

@@ -10,12 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::host::{CallError, HelloFacts, HostProgram, Nonce, Request};
 use crate::model::{Become, HostName, Reason, ReasonKind, RunId, Secret};
-use crate::ssh::{Connection, Connector, Endpoint, ExecReader, ExecWriter};
+use crate::ssh::{Connection, Connector, Endpoint, ExecReader, ExecWriter, HowEnded};
 
 use super::random;
-
-/// How long a shell may take to read the program and say that it is ready.
-const START_MAX: Duration = Duration::from_secs(30);
 
 /// How long a step that only moves files and talks to a database may take: a disk that syncs slowly, a database that is busy.
 pub const STEP_MAX: Duration = Duration::from_secs(60);
@@ -92,19 +89,20 @@ impl Actor {
             Become::None => "exec /bin/sh -s",
             Become::Sudo => "exec sudo -n -- /bin/sh -s",
         };
+        let start = self.connector.settings().start;
         let exec = connection.exec(command).await?;
         let nonce = Nonce::new(random::bytes());
-        let mut program = match HostProgram::start(exec.reader, exec.writer, nonce, START_MAX).await {
+        let mut program = match HostProgram::start(exec.reader, exec.writer, nonce, start).await {
             Ok(program) => program,
             Err(error) => {
-                let said = exec.ended.await;
+                // Closed first: a program that never ends would never say how.
                 connection.close().await;
-                return Err(why_no_shell(self.who.become_user, error.reason(), &said.stderr));
+                return Err(why_no_shell(self.who.become_user, error.reason(), &exec.ended.await));
             }
         };
         let hello =
             Request::Hello { run: &self.run, epoch: self.epoch, state_dir: &self.who.state_dir, path: &self.who.path };
-        let answer = program.call(&hello, START_MAX).await.map_err(|error| error.reason().clone())?;
+        let answer = program.call(&hello, start).await.map_err(|error| error.reason().clone())?;
         let facts = HelloFacts::parse(&answer)?;
         if self.taken {
             program.call(&Request::Lock, STEP_MAX).await.map_err(|error| error.reason().clone())?;
@@ -159,11 +157,15 @@ impl Actor {
     }
 }
 
-/// sudo's own words are shown, not parsed: that sudo stood between us and the shell is enough to name the kind.
-fn why_no_shell(become_user: Become, reason: &Reason, stderr: &str) -> Reason {
+/// sudo's own words are shown, not parsed: that sudo stood between us and the shell, and ended, is enough to name the kind.
+fn why_no_shell(become_user: Become, reason: &Reason, ended: &HowEnded) -> Reason {
+    let HowEnded { refused, status, stderr } = ended;
+    if *refused {
+        return Reason::new(ReasonKind::NoShell, "the server runs no program for this login");
+    }
     let detail = if stderr.is_empty() { reason.detail.clone() } else { format!("{}: {stderr}", reason.detail) };
-    match become_user {
-        Become::Sudo if !stderr.is_empty() => Reason::new(ReasonKind::SudoRefused, detail),
-        Become::Sudo | Become::None => Reason::new(reason.kind, detail),
+    match (become_user, status) {
+        (Become::Sudo, Some(1..)) if !stderr.is_empty() => Reason::new(ReasonKind::SudoRefused, detail),
+        (Become::Sudo | Become::None, _) => Reason::new(reason.kind, detail),
     }
 }

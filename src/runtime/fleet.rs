@@ -35,12 +35,22 @@ impl Surroundings {
         path.strip_prefix("~").map_or_else(|_| path.to_owned(), |rest| self.home.join(rest))
     }
 
+    /// Where ssh looks when nobody says otherwise: what the operator knows, and what everybody on this machine does.
+    fn usual_known_hosts(&self) -> Vec<PathBuf> {
+        let (own, all) = (self.home.join(".ssh"), PathBuf::from("/etc/ssh"));
+        ["known_hosts", "known_hosts2"]
+            .map(|name| own.join(name))
+            .into_iter()
+            .chain(["ssh_known_hosts", "ssh_known_hosts2"].map(|name| all.join(name)))
+            .collect()
+    }
+
     /// How a host of the inventory is reached.
     #[must_use]
     pub fn endpoint(&self, inventory: &Inventory, name: &HostName) -> Option<Endpoint> {
         let host = inventory.hosts.get(name)?;
-        let known_hosts = self.known_hosts.clone().or_else(|| host.known_hosts.as_deref().map(|path| self.path(path)));
-        let known_hosts = known_hosts.unwrap_or_else(|| self.home.join(".ssh/known_hosts"));
+        let named = self.known_hosts.as_deref().or(host.known_hosts.as_deref());
+        let known_hosts = named.map_or_else(|| self.usual_known_hosts(), |path| vec![self.path(path)]);
         let identity_files: Vec<PathBuf> = host.identity_file.iter().map(|path| self.path(path)).collect();
         let jump = match &host.jump {
             None => None,
@@ -51,7 +61,7 @@ impl Surroundings {
                 port: *port,
                 user: user.clone().unwrap_or_else(|| self.user.clone()),
                 identity_files: identity_files.clone(),
-                known_hosts: vec![known_hosts.clone()],
+                known_hosts: known_hosts.clone(),
                 jump: None,
             })),
         };
@@ -61,7 +71,7 @@ impl Surroundings {
             port: host.port,
             user: host.user.clone().unwrap_or_else(|| self.user.clone()),
             identity_files,
-            known_hosts: vec![known_hosts],
+            known_hosts,
             jump,
         })
     }

@@ -1,140 +1,162 @@
 //! Who we are: private keys from files, and the agent. Never a password.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use russh::client::{AuthResult, Handle};
-use russh::keys::agent::AgentIdentity;
-use russh::keys::agent::client::AgentClient;
-use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, load_secret_key};
-use tokio::sync::Mutex;
-use zeroize::Zeroizing;
+use russh::keys::{PrivateKeyWithHashAlg, PublicKey};
 
 use crate::model::{Reason, ReasonKind};
 
+use super::agent::Agent;
+use super::connector::Endpoint;
+use super::handshake::{Phase, Shared};
+use super::keys::{AskPassphrase, Key, KeyFiles};
 use super::policy::{Guard, rsa_hash};
 
 /// A server counts refused keys (`MaxAuthTries`, `PerSourcePenalties`): more guesses than this get us banned, not in.
 const TRIES_MAX: usize = 3;
 
-/// Asks for the passphrase of a key file; `None` if nobody can be asked.
-pub type AskPassphrase = Box<dyn Fn(&Path) -> Option<Zeroizing<String>> + Send + Sync>;
-
-/// The private keys of a run: each file is read once, and its passphrase asked once.
+/// The keys of a run: each file is read once, and its passphrase asked once.
 pub struct Keys {
-    loaded: Mutex<HashMap<PathBuf, Result<Arc<PrivateKey>, Reason>>>,
-    ask: AskPassphrase,
-    agent: Option<PathBuf>,
+    files: KeyFiles,
+    agent: Option<Agent>,
 }
 
 impl Keys {
     /// No key yet. `agent` is the socket of an SSH agent.
     #[must_use]
     pub fn new(ask: AskPassphrase, agent: Option<PathBuf>) -> Self {
-        Self { loaded: Mutex::new(HashMap::new()), ask, agent }
+        Self { files: KeyFiles::new(ask), agent: agent.map(Agent::new) }
     }
 
-    async fn key(&self, path: &Path) -> Result<Arc<PrivateKey>, Reason> {
-        // The lock is held while a person types: everybody else waits for the same key anyhow.
-        let mut loaded = self.loaded.lock().await;
-        if let Some(known) = loaded.get(path) {
-            return known.clone();
+    /// Reads these files, and asks for their passphrases.
+    pub(super) async fn unlock(&self, files: &[PathBuf], patience: Duration) -> Result<(), Reason> {
+        for path in files.iter().take(TRIES_MAX) {
+            self.files.key(path, self.agent.as_ref(), patience).await?;
         }
-        let key = tokio::task::block_in_place(|| self.load(path)).map(Arc::new);
-        loaded.insert(path.to_owned(), key.clone());
-        key
+        Ok(())
     }
 
-    fn load(&self, path: &Path) -> Result<PrivateKey, Reason> {
-        let unusable = |why: &str| Reason::new(ReasonKind::KeyUnusable, format!("the key {} {why}", path.display()));
-        match load_secret_key(path, None) {
-            Ok(key) if key.is_encrypted() => {}
-            Ok(key) => return Ok(key),
-            Err(russh::keys::Error::KeyIsEncrypted) => {}
-            Err(russh::keys::Error::IO(error)) => return Err(unusable(&format!("cannot be read: {error}"))),
-            Err(_) => return Err(unusable("is not a private key that we can read")),
-        }
-        let passphrase =
-            (self.ask)(path).ok_or_else(|| unusable("has a passphrase, and nobody can be asked for it"))?;
-        load_secret_key(path, Some(&passphrase)).map_err(|_| unusable("does not open with that passphrase"))
-    }
-
-    /// Tells the server who we are.
+    /// Tells the server who we are. `patience` is for the agent's first answer.
     pub(super) async fn authenticate(
         &self,
         handle: &mut Handle<Guard>,
-        user: &str,
-        files: &[PathBuf],
+        endpoint: &Endpoint,
+        progress: &Shared,
+        patience: Duration,
     ) -> Result<(), Reason> {
-        let mut tried = Vec::new();
-        for path in files.iter().take(TRIES_MAX) {
-            let key = self.key(path).await?;
-            let hash = rsa_hash(&key.algorithm());
-            let with_hash = PrivateKeyWithHashAlg::new(key, hash);
-            let answer = handle.authenticate_publickey(user, with_hash).await;
-            if accepted(handle, answer.map_err(|error| error.to_string()))? {
+        let mut login = Login { handle, user: &endpoint.user, progress, tried: Vec::new() };
+        for path in endpoint.identity_files.iter().take(TRIES_MAX) {
+            let name = path.display().to_string();
+            let accepted = match (self.files.key(path, self.agent.as_ref(), patience).await?, &self.agent) {
+                (Key::Private(key), _) => {
+                    let hash = rsa_hash(&key.algorithm());
+                    let with_hash = PrivateKeyWithHashAlg::new(key, hash);
+                    let answer = login.handle.authenticate_publickey(login.user, with_hash).await;
+                    login.heard(name, answer.map_err(|error| error.to_string()))?
+                }
+                (Key::InAgent(key), Some(agent)) => login.ask_agent(agent, &key, name, patience).await?,
+                (Key::InAgent(_), None) => unreachable!("a key is in the agent only where there is one"),
+            };
+            if accepted {
                 return Ok(());
             }
-            tried.push(path.display().to_string());
         }
         // A named key is meant to be that key; the agent is asked where none is named.
-        if let (Some(socket), true) = (&self.agent, files.is_empty()) {
-            self.authenticate_by_agent(socket, handle, user, &mut tried).await?;
-            return Ok(());
-        }
-        Err(refused(user, &tried))
-    }
-
-    async fn authenticate_by_agent(
-        &self,
-        socket: &Path,
-        handle: &mut Handle<Guard>,
-        user: &str,
-        tried: &mut Vec<String>,
-    ) -> Result<(), Reason> {
-        let unusable = |why: String| Reason::new(ReasonKind::AgentUnusable, format!("the SSH agent {why}"));
-        let mut agent =
-            AgentClient::connect_uds(socket).await.map_err(|error| unusable(format!("does not answer: {error}")))?;
-        let identities =
-            agent.request_identities().await.map_err(|error| unusable(format!("does not list its keys: {error}")))?;
-        for identity in identities.into_iter().take(TRIES_MAX) {
-            let AgentIdentity::PublicKey { key, comment } = identity else { continue };
-            let hash = rsa_hash(&key.algorithm());
-            let answer = handle.authenticate_publickey_with(user, key, hash, &mut agent).await;
-            if accepted(handle, answer.map_err(|error| error.to_string()))? {
-                return Ok(());
+        let mut untried = 0;
+        if let (Some(agent), true) = (&self.agent, endpoint.identity_files.is_empty()) {
+            let keys = agent.keys(patience).await?;
+            untried = keys.len().saturating_sub(TRIES_MAX);
+            for (key, comment) in keys.into_iter().take(TRIES_MAX) {
+                if login.ask_agent(agent, &key, format!("{comment} (agent)"), patience).await? {
+                    return Ok(());
+                }
             }
-            tried.push(format!("{comment} (agent)"));
         }
-        Err(refused(user, tried))
+        Err(login.refused(untried))
     }
 }
 
-fn accepted(handle: &Handle<Guard>, answer: Result<AuthResult, String>) -> Result<bool, Reason> {
-    match answer {
-        Ok(AuthResult::Success) => Ok(true),
-        // russh says the same when the connection dies.
-        Ok(AuthResult::Failure { .. }) if handle.is_closed() => {
-            let detail = "the server closed the connection while we said who we are";
-            Err(Reason::new(ReasonKind::ConnectionLost, detail))
-        }
-        Ok(AuthResult::Failure { partial_success: true, .. }) => {
-            let detail = "the server wants a second factor, which a run of a whole fleet cannot give";
-            Err(Reason::new(ReasonKind::AuthRefused, detail))
-        }
-        Ok(AuthResult::Failure { .. }) => Ok(false),
-        Err(error) => Err(Reason::new(ReasonKind::ProtocolBroken, error)),
-    }
+/// One attempt to log in.
+struct Login<'a> {
+    handle: &'a mut Handle<Guard>,
+    user: &'a str,
+    progress: &'a Shared,
+    tried: Vec<String>,
 }
 
-fn refused(user: &str, tried: &[String]) -> Reason {
-    let detail = if tried.is_empty() {
-        format!(
-            "no key to log in as `{user}`: the inventory names no `identity_file` and there is no SSH agent with a key"
-        )
-    } else {
-        format!("the server takes none of our keys for `{user}`; tried {}", tried.join(", "))
-    };
-    Reason::new(ReasonKind::AuthRefused, detail)
+impl Login<'_> {
+    async fn ask_agent(
+        &mut self,
+        agent: &Agent,
+        key: &PublicKey,
+        name: String,
+        patience: Duration,
+    ) -> Result<bool, Reason> {
+        let mut signer = agent.connect(patience).await?;
+        // Keys that may be used for certain hosts only (`ssh-add -h`) want to know for which one. An old agent does not care.
+        if let Some(binding) = self.handle.agent_session_binding() {
+            let _older = signer.bind_session(binding, false).await;
+        }
+        let hash = rsa_hash(&key.algorithm());
+        self.set_phase(Phase::Agent);
+        let answer = self.handle.authenticate_publickey_with(self.user, key.clone(), hash, &mut signer).await;
+        self.set_phase(Phase::Authentication);
+        match answer {
+            Err(russh::AgentAuthError::Key(error)) => {
+                Err(Reason::new(ReasonKind::AgentUnusable, format!("the SSH agent does not sign with {name}: {error}")))
+            }
+            answer => self.heard(name, answer.map_err(|error| error.to_string())),
+        }
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.progress.lock().expect("nobody panics while holding it").phase = phase;
+    }
+
+    /// What the server's answer to one key means.
+    fn heard(&mut self, name: String, answer: Result<AuthResult, String>) -> Result<bool, Reason> {
+        self.tried.push(name);
+        match answer {
+            Ok(AuthResult::Success) => Ok(true),
+            // russh says the same when the connection dies.
+            Ok(AuthResult::Failure { .. }) | Err(_) if self.handle.is_closed() => Err(self.ended()),
+            Ok(AuthResult::Failure { partial_success: true, .. }) => {
+                let detail = "the server wants a second factor, which a run of a whole fleet cannot give";
+                Err(Reason::new(ReasonKind::AuthRefused, detail))
+            }
+            Ok(AuthResult::Failure { .. }) => Ok(false),
+            Err(error) => Err(Reason::new(ReasonKind::ProtocolBroken, error)),
+        }
+    }
+
+    /// The connection ended. A server that says goodbye has refused us (too many keys); one that is just gone has said nothing of our
+    /// keys.
+    fn ended(&self) -> Reason {
+        match &self.progress.lock().expect("nobody panics while holding it").last_words {
+            Some(words) => Reason::new(
+                ReasonKind::AuthRefused,
+                format!("the server ended the login of `{}`: \"{words}\"; tried {}", self.user, self.tried.join(", ")),
+            ),
+            None => {
+                Reason::new(ReasonKind::ConnectionLost, "the server closed the connection while we said who we are")
+            }
+        }
+    }
+
+    fn refused(&self, untried: usize) -> Reason {
+        let (user, tried) = (self.user, self.tried.join(", "));
+        let detail = match (self.tried.is_empty(), untried) {
+            (true, _) => format!(
+                "no key to log in as `{user}`: the inventory names no `identity_file` and there is no SSH agent with a key"
+            ),
+            (false, 0) => format!("the server takes none of our keys for `{user}`; tried {tried}"),
+            (false, more) => format!(
+                "the server takes none of the agent's first {TRIES_MAX} keys for `{user}`: {tried}; {more} more were \
+                 not tried, because servers ban who guesses: name the right one's public file as `identity_file`"
+            ),
+        };
+        Reason::new(ReasonKind::AuthRefused, detail)
+    }
 }

@@ -2,13 +2,16 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use russh::client::{Handle, Msg};
-use russh::{Channel, ChannelMsg, ChannelStream, Disconnect};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelStream, Disconnect};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::model::{Reason, ReasonKind, harmless};
@@ -18,8 +21,8 @@ use super::policy::Guard;
 /// How much of a program's standard error is kept: enough for its last words.
 const STDERR_BYTES_MAX: usize = 8 * 1024;
 
-/// What lies between the connection and whoever reads a program's output. When it is full the reader is late; the output is then
-/// dropped and the program given up, because waiting would hold up everything else on the connection, keepalives too.
+/// What lies between the connection and whoever reads a program's output: twice the longest reply. A host that fills it talks without
+/// being asked; waiting for the reader would hold up everything else on the connection, keepalives too.
 const OUTPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How long a polite goodbye may take.
@@ -27,8 +30,9 @@ const GOODBYE_MAX: Duration = Duration::from_millis(500);
 
 /// One authenticated connection. Dropping it closes the socket.
 pub struct Connection {
-    handle: Handle<Guard>,
+    handle: Arc<Handle<Guard>>,
     token: CancellationToken,
+    open: Duration,
     _close: DropGuard,
 }
 
@@ -38,7 +42,7 @@ pub struct Exec {
     pub reader: ExecReader,
     /// Its standard input.
     pub writer: ExecWriter,
-    /// How it ended, once it has.
+    /// How it ended, once it has, or once the connection has.
     pub ended: BoxFuture<'static, HowEnded>,
 }
 
@@ -48,9 +52,14 @@ pub type ExecReader = DuplexStream;
 /// A program's standard input.
 pub type ExecWriter = Pin<Box<dyn AsyncWrite + Send + Sync>>;
 
+/// A stream that starts on the host.
+pub type ForwardStream = ChannelStream<Msg>;
+
 /// How a program ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HowEnded {
+    /// The server did not start it.
+    pub refused: bool,
     /// Its exit status; `None` if it never said: then nobody knows what it did.
     pub status: Option<u32>,
     /// The end of its standard error, made harmless.
@@ -64,6 +73,8 @@ pub enum ForwardError {
     Refused,
     /// The server does not forward (`AllowTcpForwarding no`).
     Prohibited,
+    /// It did not open within this time.
+    Late(Duration),
     /// Anything else.
     Failed(String),
 }
@@ -72,29 +83,36 @@ impl fmt::Display for ForwardError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused => f.write_str("nothing listens there"),
-            Self::Prohibited => f.write_str("the server does not allow forwarding (`AllowTcpForwarding`)"),
+            Self::Prohibited => f.write_str("its sshd does not allow forwarding (`AllowTcpForwarding`, `PermitOpen`)"),
+            Self::Late(limit) => write!(f, "no way was open within {} s", limit.as_secs_f32()),
             Self::Failed(why) => write!(f, "the stream could not be opened: {why}"),
         }
     }
 }
 
 impl Connection {
-    pub(super) fn new(handle: Handle<Guard>, token: CancellationToken) -> Self {
-        Self { handle, _close: token.clone().drop_guard(), token }
+    pub(super) fn new(handle: Handle<Guard>, token: CancellationToken, open: Duration) -> Self {
+        Self { handle: Arc::new(handle), _close: token.clone().drop_guard(), token, open }
     }
 
     /// Starts a program on the host.
     ///
     /// # Errors
-    /// If the server does not start it.
+    /// If the server does not start it; it may also say so later, in [`HowEnded::refused`].
     pub async fn exec(&self, command: &str) -> Result<Exec, Reason> {
-        let refused = |why: String| Reason::new(ReasonKind::NoShell, format!("the server starts no program: {why}"));
-        let channel = self.handle.channel_open_session().await.map_err(|error| refused(error.to_string()))?;
-        channel.exec(true, command).await.map_err(|error| refused(error.to_string()))?;
+        let refused = |error: &dyn fmt::Display| {
+            let kind = if self.is_closed() { ReasonKind::ConnectionLost } else { ReasonKind::NoShell };
+            Reason::new(kind, format!("the server starts no program: {error}"))
+        };
+        let opened = timeout(self.open, self.handle.channel_open_session()).await;
+        let late =
+            |_| Reason::new(ReasonKind::TimedOut, format!("no session opened within {} s", self.open.as_secs_f32()));
+        let channel = opened.map_err(late)?.map_err(|error| refused(&error))?;
+        channel.exec(true, command).await.map_err(|error| refused(&error))?;
         let writer = Box::pin(channel.make_writer());
         let (reader, output) = tokio::io::duplex(OUTPUT_BYTES_MAX);
         let (tell, told) = oneshot::channel();
-        tokio::spawn(drain(channel, output, tell));
+        tokio::spawn(drain(channel, output, self.token.clone(), tell));
         let ended = Box::pin(async { told.await.unwrap_or_default() });
         Ok(Exec { reader, writer, ended })
     }
@@ -103,15 +121,24 @@ impl Connection {
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn forward(&self, host: &str, port: u16) -> Result<ChannelStream<Msg>, ForwardError> {
-        let opened = self.handle.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0).await;
-        opened.map(Channel::into_stream).map_err(|error| match error {
-            russh::Error::ChannelOpenFailure(russh::ChannelOpenFailure::ConnectFailed) => ForwardError::Refused,
-            russh::Error::ChannelOpenFailure(russh::ChannelOpenFailure::AdministrativelyProhibited) => {
-                ForwardError::Prohibited
-            }
-            error => ForwardError::Failed(error.to_string()),
-        })
+    pub async fn forward(&self, host: &str, port: u16) -> Result<ForwardStream, ForwardError> {
+        let (handle, host) = (Arc::clone(&self.handle), host.to_owned());
+        // In a task of its own: a stream that opens when we have given up is dropped there, which closes it.
+        let opening = tokio::spawn(async move {
+            let opened = handle.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0).await;
+            opened.map(Channel::into_stream)
+        });
+        match timeout(self.open, opening).await {
+            Err(_) => Err(ForwardError::Late(self.open)),
+            Ok(Err(error)) => Err(ForwardError::Failed(error.to_string())),
+            Ok(Ok(opened)) => opened.map_err(|error| match error {
+                russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed) => ForwardError::Refused,
+                russh::Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited) => {
+                    ForwardError::Prohibited
+                }
+                error => ForwardError::Failed(error.to_string()),
+            }),
+        }
     }
 
     /// Whether it has ended.
@@ -121,24 +148,36 @@ impl Connection {
     }
 
     /// Says goodbye and closes it.
-    pub async fn close(self) {
-        let goodbye = self.handle.disconnect(Disconnect::ByApplication, "", "en");
-        let _polite = tokio::time::timeout(GOODBYE_MAX, goodbye).await;
+    pub async fn close(mut self) {
+        let goodbye = async {
+            // One that has ended already hears nothing.
+            let _unheard = self.handle.disconnect(Disconnect::ByApplication, "", "en").await;
+            // A stream that is just opening holds it too; then the socket closes without a word.
+            if let Some(handle) = Arc::get_mut(&mut self.handle) {
+                let _ended = handle.await;
+            }
+        };
+        let _polite = timeout(GOODBYE_MAX, goodbye).await;
     }
 }
 
 /// Takes everything off the channel at once, whatever the reader does: an undrained channel stops the whole connection.
-async fn drain(mut channel: Channel<Msg>, mut output: DuplexStream, tell: oneshot::Sender<HowEnded>) {
+async fn drain(
+    mut channel: Channel<Msg>,
+    mut output: DuplexStream,
+    connection: CancellationToken,
+    tell: oneshot::Sender<HowEnded>,
+) {
     let mut ended = HowEnded::default();
     let mut stderr = Vec::new();
     while let Some(message) = channel.wait().await {
         match message {
             ChannelMsg::Data { data } => {
-                // A reader that is not there any more, or 4 MiB late, has given up.
-                let wrote = tokio::time::timeout(Duration::from_secs(5), output.write_all(&data)).await;
-                if !matches!(wrote, Ok(Ok(()))) {
-                    let _already_gone = channel.close().await;
-                    break;
+                // A reader that is not there any more has given up: what still comes for it is thrown away.
+                let kept = tokio::task::unconstrained(output.write_all(&data)).now_or_never();
+                if kept.is_none() {
+                    // Full. Closing the channel would not stop a server that means harm, so the connection ends.
+                    connection.cancel();
                 }
             }
             ChannelMsg::ExtendedData { data, .. } => {
@@ -147,7 +186,11 @@ async fn drain(mut channel: Channel<Msg>, mut output: DuplexStream, tell: onesho
                 stderr.drain(..excess);
             }
             ChannelMsg::ExitStatus { exit_status } => ended.status = Some(exit_status),
-            ChannelMsg::Failure | ChannelMsg::Close => break,
+            ChannelMsg::Failure => {
+                ended.refused = true;
+                break;
+            }
+            ChannelMsg::Close => break,
             _ => {}
         }
     }
@@ -155,8 +198,3 @@ async fn drain(mut channel: Channel<Msg>, mut output: DuplexStream, tell: onesho
     // Nobody may want to know.
     let _unheard = tell.send(ended);
 }
-
-const _: () = {
-    const fn is_reader<T: AsyncRead>() {}
-    is_reader::<ExecReader>();
-};

@@ -4,12 +4,10 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use russh::client;
-use tokio::io::{AsyncRead, AsyncWrite};
+use futures::future::BoxFuture;
 use tokio::net::TcpStream;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -17,9 +15,10 @@ use crate::model::{HostName, Reason, ReasonKind};
 
 use super::auth::Keys;
 use super::connection::Connection;
-use super::cut::Cut;
-use super::known_hosts::KnownHosts;
-use super::policy::{Guard, GuardError, config};
+use super::handshake::{handshake, timed_out};
+use super::jump::{Jumps, no_way, not_reached};
+use super::known_hosts::{HostKeys, KnownHosts};
+use super::settings::Settings;
 
 /// How one host is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,26 +39,6 @@ pub struct Endpoint {
     pub jump: Option<Box<Self>>,
 }
 
-/// Deadlines and limits.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// To one address: SYN retries come after 1 s and 3 s, so 10 s forgive two lost packets.
-    pub connect: Duration,
-    /// Version, key exchange and authentication together: about eight round trips, and a slow host's signatures.
-    pub handshake: Duration,
-    /// Handshakes at the same time. They cost CPU on both sides; sshd drops a part of more than ten that are not logged in yet
-    /// (`MaxStartups 10:30:100`), which matters for a bastion: see `through_jump`.
-    pub handshakes: usize,
-    /// Handshakes at the same time through one jump host.
-    pub through_jump: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(10), handshake: Duration::from_secs(60), handshakes: 32, through_jump: 8 }
-    }
-}
-
 /// Why a host could not be connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectError {
@@ -71,26 +50,27 @@ pub struct ConnectError {
 pub struct Connector {
     settings: Settings,
     keys: Keys,
+    connects: Semaphore,
     handshakes: Semaphore,
     known: Mutex<HashMap<Vec<PathBuf>, KnownOrNot>>,
-    jumps: Mutex<HashMap<Endpoint, Arc<Jump>>>,
+    jumps: Jumps,
 }
 
 /// The entries of some files, or why they cannot be read.
 type KnownOrNot = Result<Arc<KnownHosts>, Reason>;
 
-/// A jump host: one connection for all hosts behind it.
-struct Jump {
-    connection: OnceCell<Result<Connection, Reason>>,
-    handshakes: Semaphore,
-}
-
 impl Connector {
     /// A connector with these limits and keys.
     #[must_use]
     pub fn new(settings: Settings, keys: Keys) -> Self {
-        let handshakes = Semaphore::new(settings.handshakes);
-        Self { settings, keys, handshakes, known: Mutex::default(), jumps: Mutex::default() }
+        let (connects, handshakes) = (Semaphore::new(settings.connects), Semaphore::new(settings.handshakes));
+        Self { settings, keys, connects, handshakes, known: Mutex::default(), jumps: Jumps::default() }
+    }
+
+    /// Its deadlines and limits.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Connects and authenticates. Cancelling the token ends the connection, now or later.
@@ -98,43 +78,54 @@ impl Connector {
     /// # Errors
     /// Why not. Nothing was sent for authentication unless the host's key was known.
     pub async fn connect(&self, endpoint: &Endpoint, cancel: CancellationToken) -> Result<Connection, ConnectError> {
-        let connected = match &endpoint.jump {
-            None => self.directly(endpoint, &cancel).await,
-            Some(jump) => self.through(endpoint, jump, &cancel).await,
-        };
-        connected.map_err(|reason| ConnectError { reason })
+        self.reach(endpoint, &cancel).await.map_err(|reason| ConnectError { reason })
     }
 
-    async fn directly(&self, endpoint: &Endpoint, cancel: &CancellationToken) -> Result<Connection, Reason> {
-        let _permit = self.handshakes.acquire().await.expect("the semaphore is never closed");
+    /// A jump host may lie behind another one.
+    fn reach<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Connection, Reason>> {
+        Box::pin(async move {
+            // Before anybody waits for us: a person may have to type first.
+            self.keys.unlock(&endpoint.identity_files, self.settings.connect).await?;
+            let keys = self.known(&endpoint.known_hosts)?.lookup(&endpoint.address, endpoint.port);
+            match &endpoint.jump {
+                None => self.directly(endpoint, keys, cancel).await,
+                Some(jump) => self.through(endpoint, keys, jump, cancel).await,
+            }
+        })
+    }
+
+    async fn directly(
+        &self,
+        endpoint: &Endpoint,
+        known: HostKeys,
+        cancel: &CancellationToken,
+    ) -> Result<Connection, Reason> {
+        // Dead addresses wait apart, so that they do not keep the living ones from their handshakes.
+        let connecting = permit(&self.connects).await;
         let stream = self.tcp(endpoint).await?;
-        self.handshake(endpoint, stream, cancel).await
+        let _handshaking = permit(&self.handshakes).await;
+        drop(connecting);
+        handshake(&self.settings, &self.keys, endpoint, known, stream, cancel).await
     }
 
     async fn through(
         &self,
         endpoint: &Endpoint,
-        jump: &Endpoint,
+        known: HostKeys,
+        through: &Endpoint,
         cancel: &CancellationToken,
     ) -> Result<Connection, Reason> {
-        let known = Arc::clone(
-            self.jumps.lock().expect("nobody panics while holding it").entry(jump.clone()).or_insert_with(|| {
-                Arc::new(Jump { connection: OnceCell::new(), handshakes: Semaphore::new(self.settings.through_jump) })
-            }),
-        );
-        let failed = |reason: &Reason| {
-            Reason::new(reason.kind, format!("through the jump host `{}`: {}", jump.host, reason.detail))
-        };
-        let connecting = known.connection.get_or_init(|| Box::pin(self.directly(jump, cancel)));
-        let connection = connecting.await.as_ref().map_err(failed)?;
-        let _permit = known.handshakes.acquire().await.expect("the semaphore is never closed");
-        let forward = timeout(self.settings.connect, connection.forward(&endpoint.address, endpoint.port)).await;
-        let stream = match forward {
-            Err(_) => return Err(failed(&timed_out("it did not open the way", self.settings.connect))),
-            Ok(Err(error)) => return Err(failed(&Reason::new(ReasonKind::JumpFailed, error.to_string()))),
-            Ok(Ok(stream)) => stream,
-        };
-        self.handshake(endpoint, stream, cancel).await
+        let jump = self.jumps.get(through, self.settings.through_jump);
+        let connection = jump.connection(self.reach(through, cancel), self.settings.connect).await;
+        let connection = connection.map_err(|reason| not_reached(through, &reason))?;
+        let _handshaking = permit(&jump.handshakes).await;
+        let forward = connection.forward(&endpoint.address, endpoint.port).await;
+        let stream = forward.map_err(|error| no_way(through, endpoint, &error))?;
+        handshake(&self.settings, &self.keys, endpoint, known, stream, cancel).await
     }
 
     /// Tries the addresses of the host one after the other.
@@ -177,74 +168,8 @@ impl Connector {
         known.insert(files.to_vec(), read.clone());
         read
     }
-
-    async fn handshake<S>(
-        &self,
-        endpoint: &Endpoint,
-        stream: S,
-        cancel: &CancellationToken,
-    ) -> Result<Connection, Reason>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let known = self.known(&endpoint.known_hosts)?;
-        let config = Arc::new(config(&known.algorithms(&endpoint.address, endpoint.port)));
-        let believed = Arc::new(Mutex::new(false));
-        let guard = Guard {
-            host: endpoint.host.to_string(),
-            address: endpoint.address.clone(),
-            port: endpoint.port,
-            known,
-            believed: Arc::clone(&believed),
-            channels: 0,
-        };
-        // russh leaves the socket open when its future is dropped: the token closes it.
-        let token = cancel.child_token();
-        let on_failure = token.clone().drop_guard();
-        let stream = Cut::new(stream, token.clone());
-        let connecting = async {
-            let mut handle =
-                client::connect_stream(config, stream, guard).await.map_err(|error| why(error, &believed))?;
-            self.keys.authenticate(&mut handle, &endpoint.user, &endpoint.identity_files).await?;
-            Ok(handle)
-        };
-        let handle = match timeout(self.settings.handshake, connecting).await {
-            Ok(handle) => handle?,
-            Err(_) => {
-                let phase = if *believed.lock().expect("nobody panics while holding it") {
-                    "connected, but authentication did not end"
-                } else {
-                    "connected, but the key exchange did not end"
-                };
-                return Err(timed_out(phase, self.settings.handshake));
-            }
-        };
-        let _keep_open = on_failure.disarm();
-        Ok(Connection::new(handle, token))
-    }
 }
 
-fn timed_out(what: &str, limit: Duration) -> Reason {
-    Reason::new(ReasonKind::TimedOut, format!("{what} within {} s", limit.as_secs_f32()))
-}
-
-fn why(error: GuardError, believed: &Mutex<bool>) -> Reason {
-    let error = match error {
-        GuardError::Refused(reason) => return reason,
-        GuardError::Russh(error) => error,
-    };
-    let kind = match &error {
-        russh::Error::NoCommonAlgo { .. } => ReasonKind::NoCommonAlgorithm,
-        russh::Error::Disconnect | russh::Error::HUP | russh::Error::IO(_)
-            if !*believed.lock().expect("nobody panics while holding it") =>
-        {
-            ReasonKind::Throttled
-        }
-        _ => ReasonKind::ProtocolBroken,
-    };
-    let detail = match kind {
-        ReasonKind::Throttled => "the server closed the connection before it said who it is".to_owned(),
-        _ => format!("the SSH handshake failed: {error}"),
-    };
-    Reason::new(kind, detail)
+async fn permit(semaphore: &Semaphore) -> SemaphorePermit<'_> {
+    semaphore.acquire().await.expect("the semaphores of a connector are never closed")
 }

@@ -3,12 +3,13 @@
 //! **Invariant:** a file that cannot be read is an error, never an empty one. A key of another algorithm for a known host is a changed
 //! key, never an unknown host.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use russh::keys::PublicKey;
 use russh::keys::ssh_key::known_hosts::{Entry, HostPatterns, Marker};
+use russh::keys::{Algorithm, PublicKey};
 use sha1::Sha1;
 
 use crate::model::{Reason, ReasonKind};
@@ -19,9 +20,31 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The entries of one or more files.
 #[derive(Debug, Clone, Default)]
 pub struct KnownHosts {
-    entries: Vec<(Entry, PathBuf, usize)>,
+    files: Vec<PathBuf>,
+    entries: Vec<(Entry, Place)>,
     /// Lines that could not be read; the others count.
-    pub bad_lines: Vec<(PathBuf, usize)>,
+    bad_lines: Vec<Place>,
+}
+
+/// What the files say of one host.
+#[derive(Debug, Clone, Default)]
+pub struct HostKeys {
+    files: Vec<PathBuf>,
+    keys: Vec<(PublicKey, Place)>,
+    revoked: Vec<(PublicKey, Place)>,
+    bad_line: Option<Place>,
+    /// Found under the bare name, not under the one with the port.
+    bare: bool,
+}
+
+/// A line of a file, as `file:line`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place(PathBuf, usize);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.0.display(), self.1)
+    }
 }
 
 /// What the files say of a key that a host shows.
@@ -49,9 +72,9 @@ impl KnownHosts {
     /// # Errors
     /// `known-hosts-unreadable` with the file.
     pub fn read(files: &[PathBuf]) -> Result<Self, Reason> {
-        let mut known = Self::default();
+        let mut known = Self { files: files.to_vec(), ..Self::default() };
         for path in files {
-            let unreadable = |why: &dyn std::fmt::Display| {
+            let unreadable = |why: &dyn fmt::Display| {
                 Reason::new(ReasonKind::KnownHostsUnreadable, format!("{} cannot be read: {why}", path.display()))
             };
             match fs::metadata(path) {
@@ -74,39 +97,74 @@ impl KnownHosts {
             }
             // The parser knows blanks only; OpenSSH takes tabs too.
             match line.replace('\t', " ").parse::<Entry>() {
-                Ok(entry) => self.entries.push((entry, path.to_owned(), index + 1)),
-                Err(_) => self.bad_lines.push((path.to_owned(), index + 1)),
+                Ok(entry) => self.entries.push((entry, Place(path.to_owned(), index + 1))),
+                Err(_) => self.bad_lines.push(Place(path.to_owned(), index + 1)),
             }
         }
     }
 
-    /// What the files say of this key for this host.
+    /// What they say of this host: under its name with the port, or (as ssh does) under its bare name if that is not known.
     #[must_use]
-    pub fn check(&self, address: &str, port: u16, key: &PublicKey) -> Trust {
-        let name = lookup_name(address, port);
-        let place = |path: &Path, line: usize| format!("{}:{line}", path.display());
-        let same = |entry: &Entry| entry.public_key().key_data() == key.key_data();
-        let mine: Vec<_> = self.entries.iter().filter(|(entry, ..)| matches(entry.host_patterns(), &name)).collect();
-        for (entry, path, line) in &mine {
-            if entry.marker() == Some(&Marker::Revoked) && same(entry) {
-                return Trust::Revoked { place: place(path, *line) };
-            }
+    pub fn lookup(&self, address: &str, port: u16) -> HostKeys {
+        let mut found = self.named(&lookup_name(address, port));
+        if port != 22 && found.keys.is_empty() {
+            let bare = self.named(&lookup_name(address, 22));
+            found.revoked.extend(bare.revoked);
+            (found.keys, found.bare) = (bare.keys, true);
         }
-        let mut plain = mine.iter().filter(|(entry, ..)| entry.marker().is_none()).peekable();
-        let Some((_, path, line)) = plain.peek() else { return Trust::Unknown };
-        let changed = Trust::Changed { place: place(path, *line) };
-        if plain.any(|(entry, ..)| same(entry)) { Trust::Known } else { changed }
+        found
     }
 
-    /// The algorithms of the keys that the files have for this host: those are asked for first, so that a host with several keys shows
-    /// one that is known.
+    fn named(&self, name: &str) -> HostKeys {
+        let bad_line = self.bad_lines.first().cloned();
+        let mut found = HostKeys { files: self.files.clone(), bad_line, ..HostKeys::default() };
+        for (entry, place) in self.entries.iter().filter(|(entry, _)| matches(entry.host_patterns(), name)) {
+            let key = (entry.public_key().clone(), place.clone());
+            match entry.marker() {
+                None => found.keys.push(key),
+                Some(Marker::Revoked) => found.revoked.push(key),
+                // Certificates of hosts are not asked for.
+                Some(Marker::CertAuthority) => {}
+            }
+        }
+        found
+    }
+}
+
+impl HostKeys {
+    /// What the files say of this key.
     #[must_use]
-    pub fn algorithms(&self, address: &str, port: u16) -> Vec<russh::keys::Algorithm> {
-        let name = lookup_name(address, port);
-        let mine = self.entries.iter().filter(|(entry, ..)| entry.marker().is_none());
-        mine.filter(|(entry, ..)| matches(entry.host_patterns(), &name))
-            .map(|(entry, ..)| entry.public_key().algorithm())
-            .collect()
+    pub fn check(&self, key: &PublicKey) -> Trust {
+        let find = |keys: &[(PublicKey, Place)]| {
+            let same = keys.iter().find(|(known, _)| known.key_data() == key.key_data());
+            same.map(|(_, place)| place.to_string())
+        };
+        if let Some(place) = find(&self.revoked) {
+            return Trust::Revoked { place };
+        }
+        match (find(&self.keys), self.keys.first()) {
+            (Some(_), _) => Trust::Known,
+            // The same address at another port may be another machine.
+            (None, Some(_)) if self.bare => Trust::Unknown,
+            (None, Some((_, place))) => Trust::Changed { place: place.to_string() },
+            (None, None) => Trust::Unknown,
+        }
+    }
+
+    /// The algorithms of its keys: those are asked for first, so that a host with several keys shows one that is known.
+    #[must_use]
+    pub fn algorithms(&self) -> Vec<Algorithm> {
+        self.keys.iter().map(|(key, _)| key.algorithm()).collect()
+    }
+
+    /// The files, for a message.
+    pub(super) fn files(&self) -> String {
+        self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// A line that could not be read, and may have been the host's.
+    pub(super) fn bad_line(&self) -> Option<String> {
+        self.bad_line.as_ref().map(Place::to_string)
     }
 }
 
@@ -171,7 +229,7 @@ mod tests {
     fn trust(file: &str, address: &str, port: u16) -> Trust {
         let mut known = KnownHosts::default();
         known.add(Path::new("kh"), file);
-        known.check(address, port, &PublicKey::from_openssh(ED).unwrap())
+        known.lookup(address, port).check(&PublicKey::from_openssh(ED).unwrap())
     }
 
     #[test]
@@ -181,8 +239,16 @@ mod tests {
         assert_eq!(trust(&format!("a,*.net,!b.net {ED}"), "c.net", 22), Trust::Known);
         assert_eq!(trust(&format!("h\t{ED}\r\n"), "h", 22), Trust::Known);
         assert_eq!(trust(&format!("a,*.net,!b.net {ED}"), "b.net", 22), Trust::Unknown);
-        assert_eq!(trust(&format!("h {ED}"), "h", 2222), Trust::Unknown);
         assert_eq!(trust("", "h", 22), Trust::Unknown);
+    }
+
+    #[test]
+    fn a_bare_name_stands_for_every_port_but_never_makes_a_key_changed() {
+        assert_eq!(trust(&format!("h {ED}"), "h", 2222), Trust::Known);
+        assert_eq!(trust(&format!("h {ED2}"), "h", 2222), Trust::Unknown);
+        assert_eq!(trust(&format!("h {ED}\n[h]:2222 {ED2}"), "h", 2222), Trust::Changed { place: "kh:2".to_owned() });
+        assert_eq!(trust(&format!("h {ED}\n@revoked h {ED}"), "h", 2222), Trust::Revoked { place: "kh:2".to_owned() });
+        assert_eq!(trust(&format!("[h]:2222 {ED}"), "h", 22), Trust::Unknown);
     }
 
     #[test]
@@ -204,8 +270,8 @@ mod tests {
     fn a_bad_line_is_named_and_the_others_count() {
         let mut known = KnownHosts::default();
         known.add(Path::new("kh"), &format!("garbage\n# comment\n\nh ssh-ed25519 !!!\nh {ED}"));
-        assert_eq!(known.bad_lines.iter().map(|(_, line)| *line).collect::<Vec<_>>(), [1, 4]);
-        assert_eq!(known.check("h", 22, &PublicKey::from_openssh(ED).unwrap()), Trust::Known);
+        assert_eq!(known.bad_lines.iter().map(|Place(_, line)| *line).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!(known.lookup("h", 22).check(&PublicKey::from_openssh(ED).unwrap()), Trust::Known);
     }
 
     #[test]

@@ -1,23 +1,27 @@
 //! What we speak, what we refuse, and whom we believe.
 
 use std::borrow::Cow;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use russh::client::{self, ChannelOpenHandle, Session};
+use russh::client::{self, ChannelOpenHandle, DisconnectReason, Session};
 use russh::keys::{Algorithm, HashAlg, PublicKeyOrCertificate};
-use russh::{Channel, ChannelOpenFailure, Preferred, cipher, client::Msg};
+use russh::{Channel, ChannelOpenFailure, Limits, Preferred, cipher, client::Msg};
 
-use crate::model::{Reason, ReasonKind};
+use crate::model::{Reason, ReasonKind, harmless};
 
-use super::known_hosts::{KnownHosts, Trust};
+use super::connector::Endpoint;
+use super::handshake::{Phase, Shared};
+use super::known_hosts::{HostKeys, Trust};
+use super::settings::Settings;
 
 /// A server that opens more channels to us than this wants something that it will not get.
 const SERVER_CHANNELS_MAX: u32 = 8;
 
+/// Keys are exchanged anew after so long (RFC 4253, 9).
+const REKEY_AFTER: Duration = Duration::from_secs(60 * 60);
+
 /// The configuration of one connection. `pinned` are the algorithms of the keys that known_hosts has for the host.
-pub(super) fn config(pinned: &[Algorithm]) -> client::Config {
+pub(super) fn config(pinned: &[Algorithm], settings: &Settings) -> client::Config {
     // SHA-1 signatures are not believed.
     let strong = |algorithm: &Algorithm| !matches!(algorithm, Algorithm::Rsa { hash: None });
     let mut key: Vec<Algorithm> =
@@ -26,8 +30,9 @@ pub(super) fn config(pinned: &[Algorithm]) -> client::Config {
     client::Config {
         preferred: Preferred { key: Cow::Owned(key), ..Preferred::DEFAULT },
         nodelay: true,
-        keepalive_interval: Some(Duration::from_secs(10)),
-        keepalive_max: 3,
+        keepalive_interval: Some(settings.keepalive),
+        keepalive_max: settings.keepalives_missed,
+        limits: Limits::new(settings.rekey_bytes, settings.rekey_bytes, REKEY_AFTER),
         window_size: 512 * 1024,
         channel_buffer_size: 64,
         ..client::Config::default()
@@ -45,12 +50,12 @@ pub(super) fn rsa_hash(algorithm: &Algorithm) -> Option<HashAlg> {
 
 /// Believes a host or not, and refuses whatever it wants of us.
 pub(super) struct Guard {
-    pub(super) host: String,
-    pub(super) address: String,
-    pub(super) port: u16,
-    pub(super) known: Arc<KnownHosts>,
-    pub(super) believed: Arc<Mutex<bool>>,
-    pub(super) channels: u32,
+    host: String,
+    address: String,
+    port: u16,
+    known: HostKeys,
+    progress: Shared,
+    channels: u32,
 }
 
 /// An error of a connection: ours with its reason, or russh's.
@@ -67,6 +72,11 @@ impl From<russh::Error> for GuardError {
 }
 
 impl Guard {
+    pub(super) fn new(endpoint: &Endpoint, known: HostKeys, progress: Shared) -> Self {
+        let Endpoint { host, address, port, .. } = endpoint;
+        Self { host: host.to_string(), address: address.clone(), port: *port, known, progress, channels: 0 }
+    }
+
     fn believe(&self, shown: &PublicKeyOrCertificate) -> Result<(), Reason> {
         let key = match shown {
             PublicKeyOrCertificate::PublicKey { key, .. } => key,
@@ -78,13 +88,15 @@ impl Guard {
             }
         };
         let print = key.fingerprint(HashAlg::Sha256);
-        let Self { host, address, port, .. } = self;
-        match self.known.check(address, *port, key) {
+        let Self { host, address, port, known, .. } = self;
+        match known.check(key) {
             Trust::Known => Ok(()),
-            Trust::Unknown => Err(Reason::new(
-                ReasonKind::HostKeyUnknown,
-                format!("known_hosts has no key for `{host}` ({address}:{port}); it shows {print}"),
-            )),
+            Trust::Unknown => {
+                let bad = known.bad_line().map(|place| format!(" ({place} cannot be read)")).unwrap_or_default();
+                let detail =
+                    format!("`{host}` ({address}:{port}) shows {print}; no key for it is in {}{bad}", known.files());
+                Err(Reason::new(ReasonKind::HostKeyUnknown, detail))
+            }
             Trust::Changed { place } => Err(Reason::new(
                 ReasonKind::HostKeyChanged,
                 format!("`{host}` ({address}:{port}) shows another key than {place} has: {print}"),
@@ -112,8 +124,18 @@ impl client::Handler for Guard {
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, GuardError> {
         self.believe(shown).map_err(GuardError::Refused)?;
-        *self.believed.lock().expect("nobody panics while holding it") = true;
+        self.progress.lock().expect("nobody panics while holding it").phase = Phase::Authentication;
         Ok(true)
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<GuardError>) -> Result<(), GuardError> {
+        let words = match reason {
+            DisconnectReason::ReceivedDisconnect(said) => harmless(&said.message),
+            DisconnectReason::Error(GuardError::Refused(reason)) => reason.detail,
+            DisconnectReason::Error(GuardError::Russh(_)) => return Ok(()),
+        };
+        self.progress.lock().expect("nobody panics while holding it").last_words = Some(words);
+        Ok(())
     }
 
     async fn kex_done(
