@@ -3,11 +3,13 @@
 //! **Invariant:** a template never holds a value: it holds a mark that is replaced in bytes afterwards. No redirects, no proxies,
 //! every answer bounded. Tested beside the code.
 
+mod curl;
 mod http;
 mod judge;
 mod template;
 mod url;
 
+pub use curl::{CURL, curl_answer, curl_config};
 pub use http::{HttpRequest, request};
 pub use judge::{Direction, Judged, Stability, Streak, judge};
 pub use template::{Context, check_template, render};

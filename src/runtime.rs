@@ -6,6 +6,7 @@
 //! **Invariant:** time is read in `clock`, randomness in `random`, and values stay in the [`Vault`].
 
 pub mod actor;
+mod attempt;
 pub mod clock;
 pub mod drive;
 pub mod fleet;

@@ -18,6 +18,8 @@ pub struct HostFacts {
     pub become_user: Become,
     /// What it holds, change by change in the draft's order.
     pub changes: Vec<Result<ChangeFacts, Reason>>,
+    /// Probes that cannot be tried there, and why.
+    pub probes: Vec<(String, Reason)>,
 }
 
 /// What a host holds where one change will be made. Values are known by their fingerprints, in the draft's order.
@@ -75,6 +77,9 @@ pub fn settle(
                     changes.push(settled(change, held));
                 }
             }
+        }
+        for (probe, reason) in &said.probes {
+            problems.push(HostProblem { host: name.clone(), place: probe.clone(), reason: reason.clone() });
         }
         hosts.insert(name.clone(), host_plan(host, said, changes));
     }

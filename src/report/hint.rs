@@ -50,7 +50,9 @@ pub const fn hint(kind: ReasonKind) -> Option<&'static str> {
         K::NewRefused => "the service does not read the value from where the playbook puts it, or did not restart",
         K::OldAccepted => "the service did not restart, or reads the value from somewhere else",
         K::ProbeUnanswered | K::ProbeUnexpected => "check the probe's URL and codes against the service",
-        K::ProbeImpossible => "sshd there needs `AllowTcpForwarding local`, or use a `command` probe",
+        K::ProbeImpossible => {
+            "install curl on the host, let its sshd forward (`AllowTcpForwarding local`), or use a `command` probe"
+        }
         K::ReadBackDiffers | K::RehearsalFailed | K::DatabaseFailed | K::CommandFailed => return None,
         K::Interrupted | K::Fleet | K::ValueLost => return None,
     })

@@ -10,7 +10,7 @@ use crate::host::{CallError, CommandOutput, FileFacts, Request, inspect_sql, par
 use crate::model::{FingerprintKey, Reason, ReasonKind, Secret, ValueId};
 use crate::plan::{ChangeFacts, DraftChange, DraftHost, HostFacts};
 
-use super::actor::{Actor, STEP_MAX};
+use super::actor::{Actor, STEP_MAX, Who};
 
 /// How long a program that only prints a value may take, in seconds.
 const READ_SECONDS: u64 = 30;
@@ -40,11 +40,12 @@ pub struct Content {
 /// Only if the host cannot be asked at all; what is wrong with one place is in the facts.
 pub async fn inspect(actor: &mut Actor, draft: &DraftHost, key: &FingerprintKey) -> Result<Inspected, Reason> {
     actor.connect().await?;
-    let endpoint = &actor.who().endpoint;
+    let Who { endpoint, become_user, .. } = actor.who();
     let facts = HostFacts {
         address: format!("{}:{}", endpoint.address, endpoint.port),
-        become_user: actor.who().become_user,
+        become_user: *become_user,
         changes: Vec::new(),
+        probes: super::verify::hindrances(actor, &draft.verify).await?,
     };
     let mut inspected = Inspected { facts, values: BTreeMap::new(), contents: BTreeMap::new() };
     for (position, change) in draft.changes.iter().enumerate() {

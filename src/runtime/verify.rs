@@ -1,22 +1,24 @@
 //! Trying the probes on one host until they are right, or their time is over.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::host::{CallError, CommandOutput, Request, UnitFacts};
+use crate::host::{CallError, Request, UnitFacts};
 use crate::model::{Check, Event, Expect, Millis, PlannedProbe, Probe, Reason, ReasonKind, Secret};
-use crate::probe::{self, Context, HttpRequest, Judged, Stability, Streak, Url, judge};
+use crate::probe::{Judged, Stability, Streak, Url, judge};
 use crate::ssh::ForwardError;
 
 use super::actor::{Actor, STEP_MAX};
+use super::attempt::{attempt, has_program, no_way};
 use super::step::Work;
-use super::{clock, random};
 
 pub use crate::probe::Direction;
 
-/// How long one try of a probe may take: a service that needs longer to answer is not healthy.
+/// How long the answer to one value may take: a service that needs longer is not healthy. It is cut where the probe's own deadline
+/// comes first, so that a probe ends at its deadline whenever its last try began.
 const TRY_MAX: Duration = Duration::from_secs(10);
 
 /// Tries probes, and says what each try showed.
@@ -47,22 +49,32 @@ impl Verifier {
     ) -> Result<(), CallError> {
         let probe = &planned.probe;
         let began = Instant::now();
+        let until = began + probe.deadline.duration();
         let mut streak = Streak::new(probe.successes);
         let mut stability = Stability::default();
+        let mut before: Option<Reason> = None;
         loop {
             let now = Millis::from(began.elapsed());
             let tried = match &probe.check {
                 Check::Systemd { active, stable_for } => {
                     look_at_unit(actor, active, *stable_for, now, &mut stability).await?
                 }
-                Check::Http { .. } | Check::Command { .. } => try_values(actor, work, planned, direction).await?,
+                Check::Http { .. } | Check::Command { .. } => {
+                    try_values(actor, work, planned, direction, until).await?
+                }
             };
             let right = tried == Judged::Right;
             let enough = streak.count(right);
-            let reason = match tried {
+            let mut reason = match tried {
                 Judged::Right => None,
                 Judged::Wrong(reason) => Some(reason),
             };
+            // A try that the end cut short says less than the one before it.
+            let late = |r: &Reason| matches!(r.kind, ReasonKind::ProbeUnanswered | ReasonKind::TimedOut);
+            let cut = Instant::now() >= until && reason.as_ref().is_some_and(late);
+            if cut && before.is_some() {
+                reason.clone_from(&before);
+            }
             // Nobody may listen any more.
             let _unheard = self.notes.send(Event::ProbeTried {
                 host: actor.who().host.clone(),
@@ -73,11 +85,49 @@ impl Verifier {
             if enough {
                 return Ok(());
             }
-            if Millis::from(began.elapsed()) + probe.interval > probe.deadline {
+            if Instant::now() + probe.interval.duration() > until {
                 return Err(CallError::Refused(gave_up(probe, reason)));
             }
+            before = reason;
             tokio::time::sleep(probe.interval.duration()).await;
         }
+    }
+}
+
+/// What keeps probes from being tried on this host, by their names: found out before anything is changed.
+///
+/// # Errors
+/// If the host cannot be asked.
+pub async fn hindrances(actor: &mut Actor, probes: &[PlannedProbe]) -> Result<Vec<(String, Reason)>, Reason> {
+    let mut asked = BTreeSet::new();
+    let mut found = Vec::new();
+    for Probe { name, check, .. } in probes.iter().map(|planned| &planned.probe) {
+        let (what, hindrance) = match check {
+            Check::Systemd { .. } => ("systemctl".to_owned(), lacks(actor, "systemctl").await?),
+            Check::Http { url, .. } => (url.clone(), unreachable_by_http(actor, url).await?),
+            Check::Command { run, .. } => match run.first() {
+                Some(program) if !asked.contains(program) => (program.clone(), lacks(actor, program).await?),
+                Some(_) | None => continue,
+            },
+        };
+        if let (true, Some(reason)) = (asked.insert(what), hindrance) {
+            found.push((name.clone(), reason));
+        }
+    }
+    Ok(found)
+}
+
+async fn lacks(actor: &mut Actor, program: &str) -> Result<Option<Reason>, Reason> {
+    let has = actor.connect().await?.has(program) || has_program(actor, program).await?;
+    Ok((!has).then(|| Reason::new(ReasonKind::ToolMissing, format!("`{program}` is not there or not executable"))))
+}
+
+/// A service that does not listen just now may do so later; a server that forwards nothing needs the host's curl.
+async fn unreachable_by_http(actor: &mut Actor, url: &str) -> Result<Option<Reason>, Reason> {
+    let Ok(url) = Url::parse(url) else { return Ok(None) };
+    match actor.connection().await?.forward(&url.host, url.port).await {
+        Err(ForwardError::Prohibited) if lacks(actor, "curl").await?.is_some() => Ok(Some(no_way())),
+        Ok(_) | Err(_) => Ok(None),
     }
 }
 
@@ -113,28 +163,17 @@ async fn try_values(
     work: &Work,
     planned: &PlannedProbe,
     direction: Direction,
+    until: Instant,
 ) -> Result<Judged, CallError> {
     let (Check::Http { expect, .. } | Check::Command { expect, .. }) = &planned.probe.check else {
         unreachable!("a unit is looked at, not tried")
     };
-    let pair = match &planned.value {
-        None => None,
-        Some(id) => Some(work.vault.get(id).ok_or_else(|| {
-            CallError::Refused(Reason::new(ReasonKind::ValueLost, format!("the values of `{id}` are on no host")))
-        })?),
-    };
-    let (wanted, unwanted) = match (pair, direction) {
-        (None, _) => (None, None),
-        (Some(pair), Direction::Forward) => (Some(&pair.new), Some(&pair.old)),
-        (Some(pair), Direction::Back) => (Some(&pair.old), Some(&pair.new)),
-    };
-    let mut tries = vec![(wanted, true)];
-    if matches!(expect, Expect::Proof { .. }) {
-        tries.push((unwanted, false));
-    }
-    for (value, is_wanted) in tries {
-        let judged = match try_once(actor, planned, value).await? {
+    for (value, is_wanted) in values(work, planned, expect, direction)? {
+        let limit = until.saturating_duration_since(Instant::now()).min(TRY_MAX);
+        let judged = match attempt(actor, planned, value.as_ref(), limit).await? {
             Ok(answer) => judge(expect, is_wanted, direction, answer),
+            // That will not get better.
+            Err(reason) if reason.kind == ReasonKind::ProbeImpossible => return Err(CallError::Refused(reason)),
             Err(reason) => Judged::Wrong(reason),
         };
         if judged != Judged::Right {
@@ -144,68 +183,25 @@ async fn try_values(
     Ok(Judged::Right)
 }
 
-type Answer = Result<u16, Reason>;
+/// A value to try, and whether it must be taken.
+type Trial = (Option<Arc<Secret>>, bool);
 
-async fn try_once(actor: &mut Actor, planned: &PlannedProbe, value: Option<&Arc<Secret>>) -> Result<Answer, CallError> {
-    match &planned.probe.check {
-        Check::Systemd { .. } => unreachable!("a unit is looked at, not tried"),
-        Check::Command { run, .. } => {
-            let input = value.map_or_else(|| Secret::new(Vec::new()), |value| value.duplicate());
-            let request = Request::Command { seconds: TRY_MAX.as_secs(), words: run, input: &input };
-            match actor.call(&request, TRY_MAX + Duration::from_secs(5)).await {
-                Ok(answer) => Ok(Ok(CommandOutput::parse(&answer).map_err(CallError::Refused)?.status)),
-                Err(CallError::Refused(reason)) => Ok(Err(reason)),
-                Err(lost @ CallError::Lost(_)) => Err(lost),
-            }
-        }
-        Check::Http { method, url, headers, body, .. } => {
-            let request = build(planned, method, url, headers, body, value).map_err(CallError::Refused)?;
-            let connection = actor.connection().await.map_err(CallError::Lost)?;
-            let opened = tokio::time::timeout(TRY_MAX, connection.forward(&request.url.host, request.url.port)).await;
-            let stream = match opened {
-                Err(_) => return Ok(Err(Reason::new(ReasonKind::ProbeUnanswered, "the stream did not open in time"))),
-                Ok(Err(error @ ForwardError::Prohibited)) => {
-                    let reason = Reason::new(ReasonKind::ProbeImpossible, error.to_string());
-                    return Err(CallError::Refused(reason));
-                }
-                Ok(Err(error)) => {
-                    let detail = format!("{}: {error}", request.url);
-                    return Ok(Err(Reason::new(ReasonKind::ProbeUnanswered, detail)));
-                }
-                Ok(Ok(stream)) => stream,
-            };
-            Ok(probe::request(stream, &request, TRY_MAX).await)
-        }
+/// The values to try.
+fn values(work: &Work, planned: &PlannedProbe, expect: &Expect, direction: Direction) -> Result<Vec<Trial>, CallError> {
+    let pair = match &planned.value {
+        None => None,
+        Some(id) => Some(work.vault.get(id).cloned().ok_or_else(|| {
+            CallError::Refused(Reason::new(ReasonKind::ValueLost, format!("the values of `{id}` are on no host")))
+        })?),
+    };
+    let (wanted, unwanted) = match (pair, direction) {
+        (None, _) => (None, None),
+        (Some(pair), Direction::Forward) => (Some(pair.new), Some(pair.old)),
+        (Some(pair), Direction::Back) => (Some(pair.old), Some(pair.new)),
+    };
+    let mut values = vec![(wanted, true)];
+    if matches!(expect, Expect::Proof { .. }) {
+        values.push((unwanted, false));
     }
-}
-
-/// Renders a request: the body first, because headers may sign it.
-fn build(
-    planned: &PlannedProbe,
-    method: &str,
-    url: &str,
-    headers: &[(String, String)],
-    body: &str,
-    value: Option<&Arc<Secret>>,
-) -> Result<HttpRequest, Reason> {
-    let impossible = |what: String| Reason::new(ReasonKind::ProbeImpossible, what);
-    let mark = format!("\u{1}{}\u{1}", uuid());
-    let (now, id) = (clock::iso_now(), uuid());
-    let context =
-        |body| Context { now: &now, uuid: &id, host: planned.host.as_str(), body, secret: value.cloned(), mark: &mark };
-    let rendered = probe::render(body, &context("")).map_err(impossible)?;
-    // A body that shows the value itself cannot be signed by name; one that does not is plain text.
-    let text = String::from_utf8_lossy(rendered.expose()).into_owned();
-    let signed = if body.contains("secret") { "" } else { &text };
-    let headers = headers
-        .iter()
-        .map(|(name, template)| Ok((name.clone(), probe::render(template, &context(signed))?)))
-        .collect::<Result<_, String>>()
-        .map_err(impossible)?;
-    let url = Url::parse(url).map_err(impossible)?;
-    Ok(HttpRequest { method: method.to_owned(), url, headers, body: rendered })
-}
-
-fn uuid() -> String {
-    uuid::Builder::from_random_bytes(random::bytes()).into_uuid().to_string()
+    Ok(values)
 }
