@@ -12,4 +12,5 @@ mod journal;
 mod lab;
 mod plan;
 mod report;
+mod ssh;
 mod walls;
