@@ -62,6 +62,7 @@ async fn take_up(args: &Args, wanted: Option<&str>, back: bool) -> Result<Exit, 
         .filter_map(|(name, host)| surroundings.who(&inventory, name, Some(host.become_user)))
         .collect();
     let mut fleet = Fleet::new(whos, &run, epoch, &session.connector, &session.cancel);
+    fleet.unlock().await;
     let minted = entries.iter().find_map(|entry| match &entry.event {
         Event::ValuesMinted { values } => Some(values.clone()),
         _ => None,

@@ -2,8 +2,12 @@
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, Signal, getpid, getrlimit, kill_process, set_dumpable_behavior, setrlimit,
+};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
@@ -66,17 +70,63 @@ pub(super) fn ask_passphrase(key: &Path) -> Option<Zeroizing<String>> {
         return None;
     }
     super::say::err(&format!("passphrase of {}: ", key.display()));
-    let terminal = std::io::stdin();
-    let before = rustix::termios::tcgetattr(&terminal).ok()?;
-    let mut silent = before.clone();
-    silent.local_modes.remove(rustix::termios::LocalModes::ECHO);
-    rustix::termios::tcsetattr(&terminal, rustix::termios::OptionalActions::Flush, &silent).ok()?;
-    let mut line = Zeroizing::new(String::new());
-    let read = terminal.read_line(&mut line);
-    let _restored = rustix::termios::tcsetattr(&terminal, rustix::termios::OptionalActions::Flush, &before);
+    let typed = typed_in_secret();
     super::say::err("\n");
-    read.ok().map(|_| Zeroizing::new(line.trim_end_matches(['\n', '\r']).to_owned()))
+    match typed {
+        Ok(line) => String::from_utf8(line.to_vec()).ok().map(Zeroizing::new),
+        Err(Stopped) => {
+            // Now that the terminal is as it was: whoever listens for it ends the run, and otherwise the process ends here.
+            let _told = kill_process(getpid(), Signal::INT);
+            std::thread::sleep(INTERRUPT_HEARD);
+            None
+        }
+    }
 }
+
+/// How long whoever listens for Ctrl-C may take to hear it.
+const INTERRUPT_HEARD: Duration = Duration::from_secs(1);
+
+/// Nobody will type any more: Ctrl-C, Ctrl-D, or the terminal went away.
+struct Stopped;
+
+/// One line from the terminal, which shows nothing of it. Keys that would end or stop the process are read like all others, so that
+/// it never leaves the terminal silent.
+fn typed_in_secret() -> Result<Zeroizing<Vec<u8>>, Stopped> {
+    let terminal = std::io::stdin();
+    let before = tcgetattr(&terminal).map_err(|_| Stopped)?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG | LocalModes::IEXTEN);
+    tcsetattr(&terminal, OptionalActions::Flush, &silent).map_err(|_| Stopped)?;
+    let mut line = Zeroizing::new(Vec::with_capacity(PASSPHRASE_BYTES_MAX));
+    let read = loop {
+        let mut byte = [0];
+        match rustix::io::read(&terminal, &mut byte) {
+            Ok(1) => {}
+            Ok(_) => break Err(Stopped),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => break Err(Stopped),
+        }
+        match byte[0] {
+            b'\r' | b'\n' => break Ok(()),
+            CTRL_C | CTRL_D => break Err(Stopped),
+            CTRL_U => line.clear(),
+            BACKSPACE | DELETE => drop(line.pop()),
+            typed if line.len() < PASSPHRASE_BYTES_MAX => line.push(typed),
+            _ => {}
+        }
+    };
+    let _restored = tcsetattr(&terminal, OptionalActions::Flush, &before);
+    read.map(|()| line)
+}
+
+/// A longer one would be moved about in memory, and is a mistake.
+const PASSPHRASE_BYTES_MAX: usize = 1024;
+
+const CTRL_C: u8 = 0x03;
+const CTRL_D: u8 = 0x04;
+const BACKSPACE: u8 = 0x08;
+const CTRL_U: u8 = 0x15;
+const DELETE: u8 = 0x7f;
 
 /// Asks yes or no.
 ///

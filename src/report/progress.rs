@@ -1,6 +1,7 @@
 //! A terminal: one bar for the step that the fleet is in, below it the hosts that it waits for, above it lines worth keeping.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -10,6 +11,9 @@ use super::{Plain, Reporter};
 
 /// How often the screen is drawn: more is flicker, and costs on a slow line.
 const DRAWS_PER_SECOND: u8 = 8;
+
+/// How often the spinner turns.
+const TICK: Duration = Duration::from_millis(250);
 
 /// How many hosts that the fleet waits for have a line of their own.
 const LINES_MAX: usize = 3;
@@ -61,7 +65,6 @@ impl Progress {
     pub fn new() -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
         bar.set_style(style(false));
-        bar.enable_steady_tick(std::time::Duration::from_millis(250));
         let lines = Plain::new(Above { bar: bar.clone(), line: Vec::new() });
         Self { bar, lines, step: None, waiting: BTreeSet::new(), wrong: BTreeMap::new() }
     }
@@ -69,6 +72,8 @@ impl Progress {
     fn begin(&mut self, word: &'static str, hosts: u64) {
         self.waiting.clear();
         self.wrong.clear();
+        // Not before: whoever is asked something first must see the question.
+        self.bar.enable_steady_tick(TICK);
         self.bar.reset();
         self.bar.set_length(hosts);
         self.bar.set_prefix(word);

@@ -92,6 +92,8 @@ impl Surroundings {
 
 /// All hosts of a run.
 pub struct Fleet {
+    connector: Arc<Connector>,
+    endpoints: Vec<Endpoint>,
     actors: BTreeMap<HostName, Arc<Mutex<Actor>>>,
     works: BTreeMap<HostName, Work>,
 }
@@ -111,7 +113,14 @@ impl Fleet {
             let actor = Actor::new(who, run.clone(), epoch, Arc::clone(connector), cancel.clone());
             (name, Arc::new(Mutex::new(actor)))
         };
-        Self { actors: whos.into_iter().map(actor).collect(), works: BTreeMap::new() }
+        let endpoints = whos.iter().map(|who| who.endpoint.clone()).collect();
+        let actors = whos.into_iter().map(actor).collect();
+        Self { connector: Arc::clone(connector), endpoints, actors, works: BTreeMap::new() }
+    }
+
+    /// Asks for what only a person can give, before anything else is shown.
+    pub async fn unlock(&self) {
+        self.connector.unlock(&self.endpoints).await;
     }
 
     /// Says what the steps on a host need.
@@ -126,6 +135,7 @@ impl Fleet {
         key: &Arc<FingerprintKey>,
         mut note: impl FnMut(Event),
     ) -> BTreeMap<HostName, Result<Inspected, Reason>> {
+        self.unlock().await;
         note(Event::ConnectBegan { hosts: self.actors.len() as u64 });
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();

@@ -73,6 +73,17 @@ impl Connector {
         &self.settings
     }
 
+    /// Reads the keys of these endpoints and of their jump hosts, and asks for the passphrases, so that nobody is asked in the middle
+    /// of something else. A key that cannot be used is said by [`Connector::connect`].
+    pub async fn unlock(&self, endpoints: impl IntoIterator<Item = &Endpoint>) {
+        for endpoint in endpoints {
+            let hops = std::iter::successors(Some(endpoint), |hop| hop.jump.as_deref());
+            for hop in hops {
+                let _said_later = self.keys.unlock(&hop.identity_files, self.settings.connect).await;
+            }
+        }
+    }
+
     /// Connects and authenticates. Cancelling the token ends the connection, now or later.
     ///
     /// # Errors
@@ -88,7 +99,7 @@ impl Connector {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Connection, Reason>> {
         Box::pin(async move {
-            // Before anybody waits for us: a person may have to type first.
+            // Before anybody waits for us: a person may have to type first, if that was not done before.
             self.keys.unlock(&endpoint.identity_files, self.settings.connect).await?;
             let keys = self.known(&endpoint.known_hosts)?.lookup(&endpoint.address, endpoint.port);
             match &endpoint.jump {
