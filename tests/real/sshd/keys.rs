@@ -60,6 +60,8 @@ fn a_passphrase_is_asked_once_for_the_whole_fleet_and_not_shown() {
     assert!(screen.contains("ended 0"), "{screen}");
     assert_eq!(screen.matches(PROMPT).count(), 1, "{screen}");
     assert!(!screen.contains(PASSPHRASE), "{screen}");
+    // Nothing is drawn over the question.
+    assert!(screen.starts_with(PROMPT), "{screen}");
     assert!(!screen.contains("-echo "), "the terminal stays silent: {screen}");
     let value = |number| fs::read_to_string(fleet.env(number)).unwrap();
     assert!(!value(0).contains("old-old-old") && value(0) == value(1) && value(1) == value(2));

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::net::TcpStream;
 
-use super::fleet::{Fleet, write_program};
+use super::fleet::{Fleet, ended, user, write_program};
 
 #[test]
 fn a_key_or_a_user_that_the_server_does_not_take_is_said_to_be_refused() {
@@ -13,6 +13,17 @@ fn a_key_or_a_user_that_the_server_does_not_take_is_said_to_be_refused() {
     fleet.inventory(|_| "identity_file: ed25519".to_owned());
     std::fs::write(fleet.at("authorized"), "").unwrap();
     fleet.refuses("auth-refused", "ed25519");
+}
+
+#[test]
+fn who_is_not_named_is_the_operator() {
+    let fleet = Fleet::up(&[""]);
+    let text = std::fs::read_to_string(fleet.at("inventory.yml")).unwrap();
+    std::fs::write(fleet.at("inventory.yml"), text.replace(&format!("user: {}, ", user()), "")).unwrap();
+    fleet.rotate(0);
+    std::fs::write(fleet.env(0), "TOKEN=\"old-old-old\"\n").unwrap();
+    let said = ended(&fleet.rotation().env("USER", "somebody-else").output().unwrap(), 4);
+    assert!(said.contains("auth-refused") && said.contains("`somebody-else`"), "{said}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -35,16 +36,18 @@ enum Then {
 struct Service {
     port: u16,
     requests: Arc<Mutex<Vec<String>>>,
+    /// Of those that hang, how many the client has closed.
+    left: Arc<AtomicUsize>,
 }
 
 impl Service {
     /// One that gives these answers in turn, the last one for ever.
     fn start(answers: Vec<Vec<u8>>, then: Then) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let service = Self { port: listener.local_addr().unwrap().port(), requests: Arc::default() };
-        let requests = Arc::clone(&service.requests);
+        let service =
+            Self { port: listener.local_addr().unwrap().port(), requests: Arc::default(), left: Arc::default() };
+        let (requests, left) = (Arc::clone(&service.requests), Arc::clone(&service.left));
         std::thread::spawn(move || {
-            let mut hanging = Vec::new();
             for socket in listener.incoming() {
                 let mut socket = socket.unwrap();
                 let Some(request) = read_request(&mut socket) else { continue };
@@ -53,7 +56,11 @@ impl Service {
                 // A client that has heard enough may be gone.
                 let _gone = socket.write_all(&answers[number]);
                 if matches!(then, Then::Hangs) {
-                    hanging.push(socket);
+                    let left = Arc::clone(&left);
+                    std::thread::spawn(move || {
+                        while let Ok(1..) = socket.read(&mut [0; 64]) {}
+                        left.fetch_add(1, Ordering::SeqCst);
+                    });
                 }
             }
         });
@@ -285,6 +292,11 @@ async fn successes_are_counted_in_a_row_and_a_probe_ends_at_its_deadline() {
             took >= Duration::from_millis(1_900) && took < Duration::from_secs(8),
             "a deadline of 2 s took {took:?}"
         );
+        let (asked, until) = (hanging.requests.lock().unwrap().len(), Instant::now() + PATIENCE / 2);
+        while hanging.left.load(Ordering::SeqCst) < asked {
+            assert!(Instant::now() < until, "a request that was given up is still open");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         // What it said before counts more than that the last try was cut.
         assert!(error.reason().detail.contains("it answers 500"), "{}", error.reason());
     }
