@@ -250,7 +250,8 @@ do_lock() {
     # The name of the holder is one more atomic act, so that a crash between the two leaves a lock that the next run may take.
     words_of "$state/lock/run"
     if [ -z "$words" ]; then
-        printf '%s\n' "$run" >"$state/lock/mine-$run"
+        # Durable before it is linked: after a power cut an empty name would be a holder that nobody is.
+        put "$state/lock/mine-$run" "$run" || { reply no-space "$state is full"; return; }
         ln "$state/lock/mine-$run" "$state/lock/run" 2>/dev/null
         rm -f -- "$state/lock/mine-$run"
         words_of "$state/lock/run"
