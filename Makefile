@@ -1,6 +1,6 @@
 # What a person types. Everything else is a #[test].
 
-.PHONY: help demo test install lint test-rust test-real bench man
+.PHONY: help demo test install lint test-rust test-real test-hosts bench man
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -18,12 +18,17 @@ lint: ## form and style
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	shellcheck -s sh src/host/program.sh tests/setup/install tests/setup/readers tests/real/dotenv_readers/shell.sh
+	shellcheck -s sh tests/hosts/boot.sh
 
 test-rust: ## what needs no packages: the same as plain `cargo test`
 	cargo test --locked
 
 test-real: ## OpenSSH, other shells, SQLite, readers of .env files
 	cargo test --locked --test real
+
+test-hosts: ## real systemd hosts, Debian 12 and 13, in containers of their own (needs root)
+	sh tests/setup/install hosts
+	cargo test --locked --test hosts
 
 bench: ## lockturn against its peers on OpenSSH hosts; BENCH='--hosts 20 --rounds 1' for less
 	cargo build --release --locked

@@ -1,0 +1,102 @@
+//! Something ends in the middle, between the cut and the proof: the coordinator, a host's power, the way to a host.
+
+use std::time::{Duration, Instant};
+
+use crate::fleet::{Fleet, Values, WORKERS};
+use crate::operator::{Going, WORKER_SECRET};
+
+/// A host that does not answer may hold up the others for no longer than this, on a machine that is not busy; see `Actor` and the
+/// keepalives of `ssh/policy.rs`: 40 s until it is given up, and two more tries to connect in each of two steps.
+const BOUND: Duration = Duration::from_secs(240);
+
+/// A rotation in which every host is cut, and this one's service is kept from coming back.
+fn held_at(fleet: &Fleet, host: &str) -> Going {
+    fleet.host(host).sh("touch /run/hold");
+    let mut run = fleet.rotation(WORKER_SECRET);
+    run.until("step-began", host, "activate");
+    run
+}
+
+#[track_caller]
+fn all_are_new(fleet: &Fleet, before: &Values) {
+    let after = fleet.agreed();
+    fleet.holds(&after);
+    fleet.refuses(before, &WORKERS);
+    fleet.is_clean();
+}
+
+#[track_caller]
+fn all_are_old(fleet: &Fleet, before: &Values) {
+    fleet.holds(before);
+    fleet.is_clean();
+}
+
+pub(super) fn the_coordinator_is_killed(fleet: &Fleet) {
+    let before = fleet.begin();
+    held_at(fleet, "worker-1").kill();
+    fleet.host("worker-1").sh("rm /run/hold");
+    fleet.rotate(WORKER_SECRET).with(5, &["lockturn resume"]);
+    fleet.resume().with(0, &["ROTATED"]);
+    all_are_new(fleet, &before);
+}
+
+/// The power of one host goes and comes back while the run waits for it.
+pub(super) fn a_host_loses_its_power(fleet: &Fleet) {
+    let before = fleet.begin();
+    let host = fleet.host("worker-2");
+    let run = held_at(fleet, "worker-2");
+    host.power_cut(&fleet.network);
+    host.boot();
+    assert_ne!(fleet.held()["worker-2"].0, before["worker-2"], "what was cut is on the disk");
+    // Its sshd may be up before the run asks again, or not.
+    let ended = run.end();
+    if ended.code() == Some(0) {
+        all_are_new(fleet, &before);
+    } else {
+        ended.with(6, &["A PERSON MUST LOOK", "worker-2  in-doubt"]);
+        fleet.resume().with(1, &["ROLLED BACK"]);
+        all_are_old(fleet, &before);
+    }
+}
+
+/// The power of a host and of the coordinator go together.
+pub(super) fn a_host_and_the_coordinator_lose_their_power(fleet: &Fleet) {
+    let before = fleet.begin();
+    let host = fleet.host("worker-3");
+    held_at(fleet, "worker-3").kill();
+    host.power_cut(&fleet.network);
+    host.boot();
+    assert_ne!(fleet.held()["worker-3"].0, before["worker-3"], "what was cut is on the disk");
+    fleet.resume().with(0, &["ROTATED"]);
+    all_are_new(fleet, &before);
+}
+
+/// Every worker is reached through it.
+pub(super) fn the_jump_host_loses_its_power(fleet: &Fleet) {
+    let before = fleet.begin();
+    let host = fleet.host("control");
+    let run = held_at(fleet, "control");
+    host.power_cut(&fleet.network);
+    host.boot();
+    run.end().with(0, &["rotated"]);
+    all_are_new(fleet, &before);
+}
+
+pub(super) fn a_host_is_cut_off(fleet: &Fleet) {
+    let before = fleet.begin();
+    let began = Instant::now();
+    let run = held_at(fleet, "worker-2");
+    fleet.network.cut_off(&fleet.host("worker-2").port());
+    let ended = run.end();
+    assert!(began.elapsed() < BOUND, "it took {} s", began.elapsed().as_secs());
+    ended.with(6, &["A PERSON MUST LOOK", "worker-2  in-doubt", "lockturn resume"]);
+    for (name, (own, row)) in fleet.held() {
+        let cut_off = name == "worker-2";
+        assert!(own == before[&name] || cut_off, "{name} is not back");
+        assert!(row == before[&name], "{name} is not back on the control plane");
+    }
+    fleet.network.mend();
+    fleet.host("worker-2").sh("rm /run/hold");
+    fleet.resume().with(1, &["ROLLED BACK"]);
+    all_are_old(fleet, &before);
+}
