@@ -5,38 +5,43 @@
 # input. It writes nothing but the state of its run, and the staged file and backup beside their target. It never uses /tmp.
 
 lockturn_surroundings() {
-    set +x +v +e +u +n 2>/dev/null
+    # bash takes functions and options out of the environment: a `cat` or a `noclobber` of the login must not be ours. From the first
+    # line on its special built-ins come before functions, so that `unset` is `unset`.
+    POSIXLY_CORRECT=1
+    set +abCefmnuvx
+    unset -f '[' cat cd chmod cmp command cp echo getfacl getfattr head id kill ln ls mkdir mv print printf pwd read readlink rm \
+        rmdir sha256sum sleep sqlite3 sync systemctl tail tee test timeout tr wc
     umask 077
-    unset ENV BASH_ENV CDPATH GREP_OPTIONS POSIXLY_CORRECT LD_PRELOAD LD_LIBRARY_PATH
+    unset ENV BASH_ENV CDPATH GREP_OPTIONS POSIXLY_CORRECT LD_PRELOAD LD_LIBRARY_PATH SQLITE_HISTORY
     unset IFS
     LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin
     export LC_ALL PATH
+    # A limit on the size of files is an error to be told, not the end of whoever writes.
+    command trap '' XFSZ 2>/dev/null
     login=$(pwd -P) || login=/
-    run='' epoch=0 state='' dir='' seq=0 session='' scratch=''
+    run='' epoch=0 state='' dir='' seq=0 session='' looked=no
     newline='
 '
+    # What a shell cannot print by itself would be an argument of a process. (mksh has `print` instead of `printf`.)
+    case ${KSH_VERSION-} in
+        *MIRBSD* | *LEGACY*) say() { print -rn -- "$1"; } ;;
+        *) say() { printf %s "$1"; } ;;
+    esac
 }
 
 # --- Frames ---------------------------------------------------------------------------------------------------------------
 
 # reply STATUS TEXT: answers with a short text of our own.
 reply() {
-    printf '%s %s %s %s\n%s\n' "$nonce" "$seq" "$1" "${#2}" "$2"
+    say "$nonce $seq $1 ${#2}$newline$2$newline"
 }
 
-# reply_file FILE TEXT LIMIT: answers `ok` with a text of our own and the bytes of a file; with a limit, no more than that.
+# reply_file FILE: answers `ok` with the bytes of a file.
 reply_file() {
-    [ -r "$1" ] || { reply missing "cannot read $1"; return; }
-    size=0
-    if [ -s "$1" ]; then size=$(($(wc -c <"$1"))); fi
-    if [ "$size" -gt "${3-$size}" ]; then size=$3; fi
-    # Held open and removed first: whoever has the answer may end us before we come to it.
-    exec 4<"$1"
-    no_scratch
-    printf '%s %s ok %s\n%s' "$nonce" "$seq" "$((${#2} + size))" "$2"
-    [ "$size" = 0 ] || head -c "$size" <&4
-    exec 4<&-
-    printf '\n'
+    size=$(wc -c <"$1") || { reply missing "cannot read $1"; return; }
+    say "$nonce $seq ok $((size))$newline"
+    cat -- "$1"
+    say "$newline"
 }
 
 # refuse STATUS TEXT: answers that it was not done, and makes the caller return.
@@ -45,18 +50,72 @@ refuse() {
     return 1
 }
 
-# take_payload FILE: the bytes of the request into a new file. A full disk must leave nothing behind.
+# take_payload FILE: the bytes of the request into a file. `tee` reads on when the disk is full: what nobody reads would be taken for
+# the next request.
 take_payload() {
     taken=yes
-    if ! head -c "$bytes" >"$1" 2>/dev/null || [ "$(($(wc -c <"$1")))" -ne "$bytes" ]; then
-        rm -f -- "$1"
-        return 1
-    fi
+    head -c "$bytes" | tee -- "$1" >/dev/null 2>&1 && [ "$(($(wc -c <"$1")))" -eq "$bytes" ]
 }
 
 # drop_payload: reads what nobody wanted, so that the next request begins where it begins.
 drop_payload() {
     if [ "$taken" = no ] && [ "$bytes" -gt 0 ]; then head -c "$bytes" >/dev/null; fi
+}
+
+# payload_into COMMAND...: the bytes of the request into a program, and past it, if it ends before it has read them all.
+payload_into() {
+    taken=yes
+    if [ "$bytes" = 0 ]; then
+        "$@" </dev/null
+    elif [ "$bytes" -le 4096 ]; then
+        # So much a pipe takes in any case.
+        head -c "$bytes" | "$@"
+    else
+        head -c "$bytes" | {
+            "$@"
+            ended=$?
+            cat >/dev/null
+            ends_with "$ended"
+        }
+    fi
+}
+
+# ends_with STATUS: not `exit`, because some shells run the end of a pipe themselves.
+ends_with() {
+    return "$1"
+}
+
+# capture: descriptors of a file without a name, 5 to write it, 6 and 7 to read it. It may hold a value, and is gone with this shell.
+capture() {
+    made=yes
+    [ ! -d "$state" ] || made=no
+    own_state || return
+    if ! say '' 2>/dev/null >"$state/.out-$$"; then
+        refuse denied "$state cannot be written"
+        return 1
+    fi
+    # shellcheck disable=SC2094 # the file is meant
+    exec 5>"$state/.out-$$" 6<"$state/.out-$$" 7<"$state/.out-$$"
+    rm -f -- "$state/.out-$$"
+    [ "$made" = no ] || rmdir -- "$state"
+}
+
+# captured TEXT BYTES: answers `ok` with a text and with what was written, at most so many bytes of it.
+captured() {
+    exec 5>&-
+    size=0
+    # No process for nothing.
+    if [ ! -e /proc/self/fd/6 ] || [ -s /proc/self/fd/6 ]; then size=$(($(wc -c <&6))); fi
+    [ "$size" -le "$2" ] || size=$2
+    say "$nonce $seq ok $((${#1} + size))$newline$1"
+    [ "$size" = 0 ] || head -c "$size" <&7
+    say "$newline"
+    exec 6<&- 7<&-
+}
+
+# release: forgets what was captured.
+release() {
+    exec 5>&- 6<&- 7<&-
 }
 
 has() {
@@ -68,16 +127,20 @@ durable() {
     sync -- "$@" 2>/dev/null || sync
 }
 
-# why FILE: the first words that a tool left on its standard error, without control characters.
-why() {
-    head -c 300 "$1" 2>/dev/null | tr -c '[:print:]' ' '
+# words_of FILE: sets `words` to its first line, to nothing if there is none. No process is started for it. Of what a tool left on its
+# standard error no more is told: sqlite3 shows the whole statement behind it, and with it a value.
+words_of() {
+    words=''
+    IFS= read -r words 2>/dev/null <"$1"
 }
 
 # failure FILE: the kind of a failed file operation, from what the tool said under LC_ALL=C.
 failure() {
-    case $(why "$1") in
+    words_of "$1"
+    case $words in
         *'No space'* | *'quota'* | *'File too large'*) kind=no-space ;;
-        *'Read-only'* | *'Operation not permitted'* | *'busy'*) kind=read-only ;;
+        *'is locked'*) kind=database-failed ;;
+        *'ead-only'* | *'readonly'* | *'not permitted'* | *'busy'* | *'ross-device'*) kind=read-only ;;
         *'ermission denied'*) kind=denied ;;
         *) kind=command-failed ;;
     esac
@@ -126,6 +189,7 @@ plain() {
     if [ -L "$real" ]; then
         [ "$2" = yes ] || { refuse is-link "$1 is a symbolic link to $(readlink -- "$real")"; return 1; }
         real=$(readlink -f -- "$real") || { refuse missing "$1 leads nowhere"; return 1; }
+        case $real in *"$newline"*) refuse unclear "$1 leads to a name with a line break"; return 1 ;; esac
     fi
     if [ ! -e "$real" ]; then
         parent=${real%/*}
@@ -144,14 +208,21 @@ do_read_file() {
     line=$(ls -ldn -- "$real" 2>/dev/null) || { reply denied "$1 may not be looked at"; return; }
     # shellcheck disable=SC2086 # split on purpose: mode, links, owner, group, size
     set -- "$1" $line
-    [ "$3" = 1 ] || { reply not-plain "$1 has $3 names (hard links): replacing it would part them"; return; }
+    if [ "$3" != 1 ]; then
+        text="$1 has $3 names (hard links): replacing it would part them"
+        for left in "${real%/*}"/.lockturn-*/; do
+            [ ! -d "$left" ] || text="$text; one of them may be the backup of an unfinished run, in $left"
+        done
+        reply not-plain "$text"
+        return
+    fi
     [ "$6" -le 1048576 ] || { reply too-large "$1 has $6 bytes; 1048576 is the limit"; return; }
     [ -w "${real%/*}/" ] || { reply read-only "the directory of $1 takes no new file"; return; }
     text="real $real${newline}mode $2${newline}owner $4 $5${newline}nlink $3${newline}size $6${newline}$newline"
-    printf '%s %s ok %s\n%s' "$nonce" "$seq" "$((${#text} + $6))" "$text"
+    say "$nonce $seq ok $((${#text} + $6))$newline$text"
     # If the file grows or shrinks just now the frame is broken, and the coordinator sees that.
     head -c "$6" <"$real"
-    printf '\n'
+    say "$newline"
 }
 
 # sqlite FILE, SQL as payload
@@ -159,30 +230,14 @@ do_sqlite() {
     has sqlite3 || { reply tool-missing "sqlite3 is not installed"; return; }
     absolute "$1"
     [ -f "$path" ] || { reply missing "$1 does not exist"; return; }
-    scratch || return
+    capture || return
     taken=yes
-    if head -c "$bytes" | sqlite3 -batch -bail -init /dev/null "$path" >"$scratch.out" 2>"$scratch.err"; then
-        reply_file "$scratch.out" ''
+    if text=$(payload_into sqlite3 -batch -bail -init /dev/null "$path" 2>&1 >&5); then
+        captured '' 1048576
     else
-        text=$(why "$scratch.err")
-        no_scratch
-        reply database-failed "$text"
+        release
+        reply database-failed "${text%%"$newline"*}"
     fi
-}
-
-# scratch: two files of this shell alone, inside the state, for answers too long for a variable.
-scratch() {
-    scratch=$state/.scratch-$run-$$
-    if { [ ! -d "$state" ] && ! mkdir -p -- "$state"; } 2>/dev/null || ! true 2>/dev/null >"$scratch.out"; then
-        scratch=''
-        refuse denied "$state cannot be written"
-        return 1
-    fi
-}
-
-no_scratch() {
-    [ -z "$scratch" ] || rm -f -- "$scratch.out" "$scratch.err"
-    scratch=''
 }
 
 # bounded SECONDS COMMAND...: ends what does not end by itself, where the host has `timeout`.
@@ -198,20 +253,17 @@ do_command() {
         */*) [ -x "$2" ] ;;
         *) has "$2" ;;
     esac || { reply tool-missing "$2 is not there or not executable"; return; }
-    scratch || return
-    taken=yes
-    if [ "$bytes" -gt 0 ]; then
-        head -c "$bytes" | bounded "$@" >"$scratch.out" 2>"$scratch.err"
-    else
-        bounded "$@" >"$scratch.out" 2>"$scratch.err" </dev/null
-    fi
+    capture || return
+    payload_into bounded "$@" >&5 2>/dev/null 5>&- 6<&- 7<&-
     status=$?
-    if [ "$status" = 124 ] && has timeout; then
-        no_scratch
-        reply timed-out "$2 did not end within $1 s"
-    else
-        reply_file "$scratch.out" "$status$newline" 65536
-    fi
+    case $status in
+        # 137: it did not heed the signal, and was killed.
+        124 | 137)
+            release
+            reply timed-out "$2 did not end within $1 s"
+            ;;
+        *) captured "$status$newline" 65536 ;;
+    esac
 }
 
 # unit NAME
@@ -235,7 +287,7 @@ do_activate_unit() {
     case $? in
         0) reply ok '' ;;
         124) reply timed-out "$2 did not $1 within $3 s" ;;
-        *) reply service-failed "$(printf %s "$text" | head -c 300 | tr -c '[:print:]' ' ')" ;;
+        *) reply service-failed "${text%%"$newline"*}" ;;
     esac
 }
 
@@ -243,38 +295,50 @@ do_activate_unit() {
 
 # lock: one run a host, of that run only the newest coordinator, and of that one only the newest session.
 do_lock() {
-    if ! mkdir -p -- "$state/lock" 2>/dev/null || ! chmod 700 "$state" 2>/dev/null; then
-        reply denied "$state cannot be written"
-        return
-    fi
-    # The name of the holder is one more atomic act, so that a crash between the two leaves a lock that the next run may take.
-    words_of "$state/lock/run"
+    own_state || return
+    words_of "$state/lock"
+    if [ "${words:-$run}" = "$run" ] && ! mkdir -p -- "$dir" 2>/dev/null; then reply no-space "$dir cannot be made"; return; fi
     if [ -z "$words" ]; then
-        # Durable before it is linked: after a power cut an empty name would be a holder that nobody is.
-        put "$state/lock/mine-$run" "$run" || { reply no-space "$state is full"; return; }
-        ln "$state/lock/mine-$run" "$state/lock/run" 2>/dev/null
-        rm -f -- "$state/lock/mine-$run"
-        words_of "$state/lock/run"
+        # One file under two names: whoever gets the second one holds the host. Durable before it is linked: after a power cut an
+        # empty name would be a holder that nobody is.
+        put "$dir/run" "$run" && ln -- "$dir/run" "$state/lock" 2>/dev/null
+        words_of "$state/lock"
+        if [ "$words" != "$run" ]; then rm -f -- "$dir/run" && rmdir -- "$dir"; fi 2>/dev/null
     fi
+    [ -n "$words" ] || { reply no-space "$state is full"; return; }
     [ "$words" = "$run" ] || { reply host-locked "the run $words holds this host"; return; }
-    words_of "$state/lock/epoch"
-    [ "${words:-0}" -le "$epoch" ] || { reply fenced "a newer coordinator of this run has been here (epoch $words)"; return; }
+    words_of "$dir/session"
+    seen=${words%% *}
+    [ "${seen:-0}" -le "$epoch" ] || { reply fenced "a newer coordinator of this run has been here (epoch $seen)"; return; }
     end_earlier_session || return
-    mkdir -p -- "$dir" 2>/dev/null || { reply no-space "$dir cannot be made"; return; }
     process "$$"
-    session="$$ $began"
-    if ! put "$state/lock/epoch" "$epoch" || ! put "$state/lock/session" "$session"; then
-        reply no-space "$state is full"
-        return
-    fi
-    durable "$state" "$state/lock" "$dir"
+    session="$epoch $$ $began"
+    if ! put "$dir/session" "$session"; then reply no-space "$state is full"; return; fi
+    durable "$state" "$dir"
     reply ok ''
 }
 
-# words_of FILE: its first line in `words`, nothing if there is none. No process is started for it.
-words_of() {
-    words=''
-    IFS= read -r words 2>/dev/null <"$1"
+# own_state: the directory of all state is there, and nobody else's. Looked at once.
+own_state() {
+    if [ ! -d "$state" ] && ! mkdir -p -- "$state" 2>/dev/null; then
+        refuse denied "$state cannot be made"
+        return 1
+    fi
+    [ "$looked" = no ] || return 0
+    if ! private "$state" && { ! chmod 700 "$state" 2>/dev/null || ! private "$state"; }; then
+        refuse denied "$state is not a directory of this user alone"
+        return 1
+    fi
+    looked=yes
+}
+
+# private DIRECTORY: whether it is one of this user, and nobody else may look or write into it.
+private() {
+    # shellcheck disable=SC2012 # see do_read_file
+    line=$(ls -ldn -- "$1/" 2>/dev/null) || return 1
+    # shellcheck disable=SC2086 # split on purpose
+    set -- $line
+    case "$1 $3" in drwx------*" $uid") ;; *) return 1 ;; esac
 }
 
 # process PID: sets `alive` (its state), `parent` and `began` (clock ticks since boot) from proc(5). A number is used again; with its
@@ -294,7 +358,8 @@ process() {
 # end_earlier_session: a session whose connection broke may still be at work here, or be stopped in the middle. What it did late
 # would undo what this one does, so it is ended first, with all that it started.
 end_earlier_session() {
-    words_of "$state/lock/session"
+    words_of "$dir/session"
+    words=${words#* }
     earlier=${words% *} its_time=${words#* }
     if [ -z "$words" ] || [ "$earlier" = "$$" ]; then return 0; fi
     process "$earlier" && [ "$began" = "$its_time" ] || return 0
@@ -323,16 +388,15 @@ end_earlier_session() {
 
 # put FILE TEXT: a small file, whole or not at all.
 put() {
-    printf '%s\n' "$2" >"$1.part" 2>/dev/null && durable "$1.part" && mv -f -- "$1.part" "$1" 2>/dev/null
+    say "$2$newline" 2>/dev/null >"$1.part" && durable "$1.part" && mv -f -- "$1.part" "$1" 2>/dev/null
 }
 
 # ours: whether this session still holds the host; every step that changes something asks first.
 ours() {
-    words_of "$state/lock/run"
+    words_of "$state/lock"
     [ "$words" = "$run" ] || { refuse fenced "this run does not hold the host"; return 1; }
-    words_of "$state/lock/epoch"
-    [ "$words" = "$epoch" ] || { refuse fenced "a newer coordinator of this run has been here (epoch ${words:-0})"; return 1; }
-    words_of "$state/lock/session"
+    words_of "$dir/session"
+    [ "${words%% *}" = "$epoch" ] || { refuse fenced "a newer coordinator of this run has been here (epoch ${words%% *})"; return 1; }
     [ "$words" = "$session" ] || { refuse fenced "another session of this run works on this host"; return 1; }
 }
 
@@ -349,105 +413,154 @@ do_keep() {
 
 # fetch NAME
 do_fetch() {
-    if [ -f "$dir/$1" ]; then reply_file "$dir/$1" ''; else reply missing "the host keeps no $1 of this run"; fi
+    if [ -f "$dir/$1" ]; then reply_file "$dir/$1"; else reply missing "the host keeps no $1 of this run"; fi
 }
 
 # --- Staging ----------------------------------------------------------------------------------------------------------------
 
-# beside TARGET N: the names beside the target. `new` is what the cut renames, `keep` a second name of it, `old` the backup.
+# The directory beside a target has `new`, which the cut renames over it, `keep`, a second name of that, and `old`, the backup. The
+# directory around it may belong to somebody who would like to have root write elsewhere: so ours is private, we go into it, look
+# whether it is the one that we made, and from there name nothing but its own files and the target's own name.
+
+# beside TARGET N: sets `name` and `at`, and goes to the directory of the target.
 beside() {
-    at=${1%/*}/.lockturn-$run-$2
+    name=${1##*/} at=.lockturn-$run-$2
+    cd -P -- "${1%/*}/" 2>/dev/null || return
 }
 
-# stage-file N PATH SHA256, new content as payload
+# enter TARGET N: goes into the directory beside the target, if it is ours.
+enter() {
+    beside "$1" "$2" && around=${PWD%/} && cd -P -- "$at" 2>/dev/null && [ "$PWD" = "$around/$at" ] && private .
+}
+
+# remove_beside TARGET N: removes that directory with all that we put there.
+remove_beside() {
+    if enter "$1" "$2" && cd ..; then rm -rf -- "$at"; fi
+}
+
+# stage-file N PATH OLD-SHA256 NEW-SHA256, new content as payload
 do_stage_file() {
     ours || return
-    change=$dir/c$1
-    beside "$2" "$1"
+    change=$dir/c$1 err=$dir/err
     digest "$2"
     [ "$sha" = "$3" ] || { reply changed "$2 is not what it was when it was read"; return; }
-    rm -f -- "$at.old" "$at.new" "$at.keep" "$at.try"
-    if ! name_change "$2" "$3"; then
+    # On the disk first: a death in the middle leaves nothing that `clean` does not know of.
+    mkdir -p -- "$change" 2>/dev/null
+    if ! say "file$newline$2$newline$3$newline$4$newline" 2>/dev/null >"$change/what"; then
         rm -rf -- "$change"
         reply no-space "$change cannot be written"
         return
     fi
-    if ! stage_beside "$2"; then
-        rm -rf -- "$at.old" "$at.new" "$at.keep" "$change"
-        reply "$kind" "$detail"
-        return
-    fi
-    digest "$at.new"
-    if printf '%s\n' "$sha" >"$change/new" && durable "$at.old" "$at.new" "$at.keep" "${2%/*}" "$change/new" "$change"; then
+    durable "$change/what" "$change" "$dir"
+    if stage_beside "$@"; then
+        durable new keep old . ..
         reply ok ''
     else
-        rm -rf -- "$at.old" "$at.new" "$at.keep" "$change"
-        reply no-space "$change cannot be written"
+        remove_beside "$2" "$1"
+        rm -rf -- "$change"
+        reply "$kind" "$detail"
     fi
 }
 
-# name_change TARGET SHA256: on the disk before anything lies beside the target, so that a host that dies in between can be cleaned.
-name_change() {
-    # Asked again: it is there, and must not be empty for a moment.
-    [ ! -s "$change/kind" ] || return 0
-    mkdir -p -- "$change" && printf '%s\n' "$1" >"$change/target" && printf '%s\n' "$2" >"$change/old" &&
-        printf 'file\n' >"$change/kind" && durable "$change"/* "$change" "$dir"
-} 2>/dev/null
-
-# stage_beside TARGET: backup and new content. Mode, owner, ACL and attributes come from the target before any byte does.
+# stage_beside N PATH OLD-SHA256 NEW-SHA256: backup and new content. Mode, owner, ACL and attributes come from the target before any
+# byte does.
 stage_beside() {
-    err=$dir/err
+    kind=missing detail="the directory of $2 is not there"
+    beside "$2" "$1" || return
+    if ! mkdir -- "$at" 2>"$err" && [ ! -d "$at" ]; then
+        failed "no directory beside $2"
+        return 1
+    fi
+    kind=denied detail="the directory of $2 is not what it was a moment ago"
+    enter "$2" "$1" || return
+    if [ -e old ] || [ -L old ]; then rm -f -- new keep old back try; fi
     # A second name of the same file: exact in every respect, and the way back needs no space.
-    if ! ln -- "$1" "$at.old" 2>"$err" && ! cp -p -- "$1" "$at.old" 2>"$err"; then
-        failure "$err"
-        detail="no backup beside $1: $(why "$err")"
+    linked=yes
+    if ! ln -- "../$name" old 2>"$dir/link"; then
+        linked=no
+        if ! cp -pP -- "../$name" old 2>"$err" || ! same_metadata "../$name" old; then
+            failed "no backup beside $2"
+            return 1
+        fi
+    fi
+    digest old
+    if [ -L old ] || [ "$sha" != "$3" ]; then
+        kind=changed detail="$2 is not what it was when it was read"
         return 1
     fi
-    if ! cp -a -- "$1" "$at.new" 2>"$err" && ! cp -p -- "$1" "$at.new" 2>"$err"; then
-        failure "$err"
-        detail="no new file beside $1: $(why "$err")"
+    if ! cp -a -- old new 2>"$err" && ! cp -p -- old new 2>"$err"; then
+        failed "no new file beside $2"
         return 1
     fi
-    if ! take_payload "$at.new"; then
-        kind=no-space detail="the new content does not fit beside $1"
+    if ! take_payload new; then
+        kind=no-space detail="the new content does not fit beside $2"
         return 1
     fi
-    if ! same_metadata "$1" "$at.new"; then
-        kind=metadata-lost detail="owner, mode, ACL or attributes of $1 cannot be kept"
+    digest new
+    if [ "$sha" != "$4" ]; then
+        kind=read-back-differs detail="the new content beside $2 is not what was sent"
         return 1
     fi
-    ln -- "$at.new" "$at.keep" 2>/dev/null || cp -p -- "$at.new" "$at.keep" 2>"$err" || {
-        failure "$err"
-        detail="no second copy beside $1: $(why "$err")"
+    if ! same_metadata old new; then
+        kind=metadata-lost detail="owner, mode, ACL or attributes of $2 cannot be kept"
         return 1
-    }
+    fi
+    if ln -- new keep 2>/dev/null; then
+        # Names can be given here, only not to the target: then it cannot be replaced either.
+        [ "$linked" = yes ] && return
+        err=$dir/link
+        failed "$2 cannot be replaced: it is immutable, append-only or a mount point"
+        kind=read-only
+        return 1
+    fi
+    cp -p -- new keep 2>"$err" && return
+    failed "no second copy beside $2"
+    return 1
 }
 
-# metadata FILE: all but its name, times and size, in a variable.
-metadata() {
-    # shellcheck disable=SC2012 # see do_read_file
-    line=$(ls -ldn -- "$1")
-    # shellcheck disable=SC2086 # split on purpose
-    set -- "$1" $line
-    metadata="$2 $4 $5"
-    case $2 in *+) has getfacl && metadata="$metadata $(getfacl -cpn -- "$1" 2>/dev/null)" ;; esac
-    has getfattr || return 0
-    line=$(getfattr --absolute-names -d -m - -- "$1" 2>/dev/null)
-    # Its first line is the file's name.
-    metadata="$metadata ${line#*"$newline"}"
+# failed WHAT: sets `kind` and `detail` from what the tool said.
+failed() {
+    failure "$err"
+    detail="$1: $words"
 }
 
+# same_metadata A B: whether they differ in nothing but name, times and size.
 same_metadata() {
-    metadata "$1"
-    wanted=$metadata
-    metadata "$2"
-    [ "$metadata" = "$wanted" ]
+    # shellcheck disable=SC2012 # see do_read_file
+    lines=$(ls -ldn -- "$1" "$2") || return 1
+    # ls sorts: which is which does not matter.
+    mode_and_owner "${lines%%"$newline"*}"
+    wanted=$found
+    mode_and_owner "${lines#*"$newline"}"
+    [ "$found" = "$wanted" ] || return 1
+    if has getfattr; then
+        # All of them, ACL and label too. A file without any is not named at all.
+        text=$newline$newline$(getfattr -d -m - -- "$1" "$2" 2>/dev/null)
+        attributes_of "$1"
+        wanted=$found
+        attributes_of "$2"
+        [ "$found" = "$wanted" ]
+    elif has getfacl; then
+        [ "$(getfacl -cpn -- "$1")" = "$(getfacl -cpn -- "$2")" ]
+    fi
 }
 
-# same_file ONE OTHER: two names of one file, or a copy that is the same in every respect. (A shell without -ef looks closer.)
-same_file() {
-    # shellcheck disable=SC3013 # see above
-    [ "$1" -ef "$2" ] 2>/dev/null || same_metadata "$1" "$2"
+# mode_and_owner LINE: of a line of `ls -ldn`, in `found`.
+mode_and_owner() {
+    # shellcheck disable=SC2086 # split on purpose
+    set -- $1
+    found="$1 $3 $4"
+}
+
+# attributes_of FILE: its block of what getfattr printed, in `found`.
+attributes_of() {
+    found=''
+    case $text in
+        *"$newline$newline# file: $1$newline"*)
+            found=${text#*"$newline$newline# file: $1$newline"}
+            found=${found%%"$newline$newline"*}
+            ;;
+    esac
 }
 
 # stage-script N KIND DATABASE, then NAME BYTES for each part; the parts one after the other as payload
@@ -458,7 +571,7 @@ do_stage_script() {
     shift 3
     rm -rf -- "$change"
     mkdir -- "$change" 2>/dev/null || { reply no-space "$change cannot be made"; return; }
-    if ! take_payload "$change/all" || ! parts "$@" || ! put "$change/kind" "$kind" || ! put "$change/target" "$target"; then
+    if ! take_payload "$change/all" || ! parts "$@" || ! put "$change/what" "$kind$newline$target"; then
         rm -rf -- "$change"
         reply no-space "$change cannot be written"
         return
@@ -472,41 +585,47 @@ do_stage_script() {
 parts() {
     from=1
     while [ $# -ge 2 ]; do
-        tail -c "+$from" "$change/all" | head -c "$2" >"$change/$1" && [ "$(($(wc -c <"$change/$1")))" -eq "$2" ] || return 1
+        tail -c "+$from" "$change/all" | head -c "$2" >"$change/$1" || return 1
         from=$((from + $2))
         shift 2
     done
 }
 
+# change N: sets `change` and what was written down of it: `kind`, `target` and, for a file, the digests `old` and `new`.
+change() {
+    change=$dir/c$1 number=$1 kind='' target='' old='' new=''
+    { IFS= read -r kind && IFS= read -r target && IFS= read -r old && IFS= read -r new; } 2>/dev/null <"$change/what"
+    [ -n "$kind" ]
+}
+
 # rehearse: the very same way back, on a copy.
 do_rehearse() {
     ours || return
-    for change in "$dir"/c*; do
-        [ -f "$change/kind" ] || continue
-        number=${change##*/c}
-        read -r kind <"$change/kind"
-        IFS= read -r target <"$change/target"
-        if ! "rehearse_$kind"; then
-            reply rehearsal-failed "the way back of change $number ($target) does not work: $(why "$dir/err")"
+    numbers
+    for number in $numbers; do
+        if ! change "$number" || ! "rehearse_$kind" 2>"$dir/err"; then
+            words_of "$dir/err"
+            reply rehearsal-failed "the way back of change $number ($target) does not work: $words"
             return
         fi
     done
     # A word for whoever looks, no state: that the host is armed is.
-    printf 'staged\n' 2>/dev/null >"$dir/record" || { reply no-space "$dir is full"; return; }
+    say "staged$newline" 2>/dev/null >"$dir/record" || { reply no-space "$dir is full"; return; }
     reply ok ''
 }
 
 rehearse_file() {
-    beside "$target" "$number"
-    cp -p -- "$at.new" "$at.try" 2>"$dir/err" && back_file "$at.try" "$at.old" 2>"$dir/err" && digest "$at.try" &&
-        read -r wanted <"$change/old" && [ "$sha" = "$wanted" ] && same_file "$target" "$at.try"
+    # Two names of one file are the same in every respect. (A shell without -ef looks closer.)
+    # shellcheck disable=SC3013 # see above
+    enter "$target" "$number" && second_name new try && back_file try && digest try && [ "$sha" = "$old" ] &&
+        { [ try -ef old ] 2>/dev/null || same_metadata old try; }
     good=$?
-    rm -f -- "$at.try"
+    rm -f -- try
     return "$good"
 }
 
 rehearse_sqlite() {
-    sqlite3 -batch -bail -init /dev/null "$target" <"$change/rehearse" >/dev/null 2>"$dir/err"
+    sqlite3 -batch -bail -init /dev/null "$target" <"$change/rehearse" >/dev/null
 }
 
 rehearse_command() {
@@ -528,52 +647,69 @@ do_arm() {
 
 # --- The cut and the way back -------------------------------------------------------------------------------------------------
 
-# which_KIND: sets `which` to old, new, other or missing.
+# which_KIND: sets `which` to old, new, other or missing, or fails if that cannot be told now.
 which_file() {
     which=missing
-    [ -f "$target" ] || return
+    [ -f "$target" ] || return 0
+    which=other
+    [ ! -L "$target" ] || return 0
     digest "$target"
-    read -r old <"$change/old"
-    read -r new <"$change/new"
-    case $sha in "$new") which=new ;; "$old") which=old ;; *) which=other ;; esac
+    case $sha in "$new") which=new ;; "$old") which=old ;; esac
 }
 
 which_sqlite() {
     which=missing
-    [ -f "$target" ] || return
-    which=$(sqlite3 -batch -bail -init /dev/null "$target" <"$change/which" 2>"$dir/err") || which=other
+    [ -f "$target" ] || return 0
+    which=$(sqlite3 -batch -bail -init /dev/null "$target" <"$change/which") || return
     case $which in old | new) ;; *) which=other ;; esac
 }
 
 which_command() {
     which=other
-    run_words "$change/read" /dev/null >"$dir/held" 2>/dev/null || { rm -f -- "$dir/held"; return; }
-    for guess in new old; do
-        # A program that prints a value may end it with a newline of its own.
-        if cmp -s "$dir/held" "$change/$guess" || { cat "$change/$guess"; echo; } | cmp -s - "$dir/held"; then which=$guess; fi
-    done
+    if run_words "$change/read" /dev/null >"$dir/held" 2>/dev/null; then
+        for guess in new old; do
+            # A program that prints a value may end it with a newline of its own.
+            if cmp -s -- "$dir/held" "$change/$guess" || { cat -- "$change/$guess"; say "$newline"; } | cmp -s -- - "$dir/held"; then
+                which=$guess
+            fi
+        done
+    fi
     rm -f -- "$dir/held"
 }
 
 # run_words FILE INPUT: the command whose words stand one a line in FILE.
 run_words() {
-    words=$1 input=$2
+    list=$1 input=$2
     set --
-    while IFS= read -r word || [ -n "$word" ]; do set -- "$@" "$word"; done <"$words"
+    while IFS= read -r word || [ -n "$word" ]; do set -- "$@" "$word"; done <"$list"
     bounded 30 "$@" <"$input"
 }
 
-# cut_KIND, back_KIND: one change there and back.
+# cut_KIND, revert_KIND: one change there and back.
 cut_file() {
-    beside "$target" "$number"
-    # `keep` stays, so that a host that went back can be cut again.
-    if [ ! -e "$at.new" ]; then ln -- "$at.keep" "$at.new" 2>/dev/null || cp -p -- "$at.keep" "$at.new"; fi &&
-        mv -f -- "$at.new" "$target"
+    enter "$target" "$number" || return
+    # `keep` stays, so that a host that went back can be cut again. It had been the live file, and may have been written to.
+    if [ ! -f new ]; then
+        second_name keep new && digest new || return
+        [ "$sha" = "$new" ] || { rm -f -- new; echo "the new content kept beside it was written to" >&2; return 1; }
+    fi
+    rename new "../$name" && durable ..
 }
 
-# back_file TARGET BACKUP: a fresh name of the backup over the target, so that the backup stays until the run is cleaned.
+# back_file TARGET: a fresh name of the backup over the target, so that the backup stays until the run is cleaned.
 back_file() {
-    { ln -f -- "$2" "$2.back" 2>/dev/null || { rm -f -- "$2.back" && cp -p -- "$2" "$2.back"; }; } && mv -f -- "$2.back" "$1"
+    second_name old back && rename back "$1"
+}
+
+# second_name FILE NAME: a hard link, or a copy where the file system has none.
+second_name() {
+    [ ! -e "$2" ] || rm -f -- "$2"
+    ln -- "$1" "$2" 2>/dev/null || cp -p -- "$1" "$2"
+}
+
+# rename FILE TARGET: never into the target, should it have become a directory.
+rename() {
+    mv -fT -- "$1" "$2"
 }
 
 cut_sqlite() {
@@ -585,8 +721,9 @@ cut_command() {
 }
 
 revert_file() {
-    beside "$target" "$number"
-    back_file "$target" "$at.old"
+    enter "$target" "$number" && digest old || return
+    [ "$sha" = "$old" ] || { echo "the backup beside it was written to" >&2; return 1; }
+    back_file "../$name" && durable ..
 }
 
 revert_sqlite() {
@@ -601,26 +738,22 @@ revert_command() {
 move() {
     from=$1 to=$2 verb=$3
     shift 3
-    bad='' badkind='' touched=''
+    bad='' badkind=''
     for number in "$@"; do
-        change=$dir/c$number
-        [ -f "$change/kind" ] || continue
-        read -r kind <"$change/kind"
-        IFS= read -r target <"$change/target"
-        "which_$kind"
-        if [ "$which" = "$to" ]; then continue; fi
-        if [ "$which" != "$from" ]; then
+        change "$number" || continue
+        if ! "which_$kind" 2>"$dir/err"; then
+            failure "$dir/err"
+            badkind=$kind bad="${bad:+$bad; }$target cannot be read: $words"
+        elif [ "$which" = "$to" ]; then
+            continue
+        elif [ "$which" != "$from" ]; then
             badkind=changed bad="${bad:+$bad; }$target holds neither the old nor the new value ($which)"
         elif ! "${verb}_$kind" 2>"$dir/err"; then
             failure "$dir/err"
-            badkind=$kind bad="${bad:+$bad; }$target: $(why "$dir/err")"
+            badkind=$kind bad="${bad:+$bad; }$target: $words"
         fi
         [ -z "$bad" ] || [ "$verb" = revert ] || break
-        words_of "$change/kind"
-        if [ "$words" = file ]; then touched="$touched ${target%/*}"; fi
     done
-    # shellcheck disable=SC2086 # directories, split on purpose; one with a blank in its name is synced by the plain sync
-    [ -z "$touched" ] || durable $touched
     [ -z "$bad" ]
 }
 
@@ -671,38 +804,37 @@ do_which() {
     numbers
     text=''
     for number in $numbers; do
-        change=$dir/c$number
-        read -r kind <"$change/kind" || continue
-        IFS= read -r target <"$change/target"
-        "which_$kind"
+        change "$number" || continue
+        if ! "which_$kind" 2>"$dir/err"; then
+            failure "$dir/err"
+            reply "$kind" "$target cannot be read: $words"
+            return
+        fi
         text="$text$number $which$newline"
     done
-    record=none
-    [ -f "$dir/record" ] && read -r record <"$dir/record"
-    [ -f "$dir/armed" ] && record=armed
-    [ -f "$dir/confirmed" ] && record=confirmed
-    reply ok "${text}record $record"
+    words_of "$dir/record"
+    if [ -f "$dir/confirmed" ]; then words=confirmed; elif [ -f "$dir/armed" ]; then words=armed; fi
+    reply ok "${text}record ${words:-none}"
 }
 
 # clean: nothing of the run stays, and that is looked at.
 do_clean() {
-    if [ -d "$dir" ]; then ours || return; fi
+    # Before a session has taken the host nothing is staged.
+    if [ -f "$dir/session" ]; then ours || return; fi
     numbers
     left=''
     for number in $numbers; do
-        change=$dir/c$number
-        words_of "$change/kind"
-        [ "$words" = file ] || continue
-        IFS= read -r target <"$change/target"
-        beside "$target" "$number"
-        rm -f -- "$at.old" "$at.new" "$at.keep" "$at.try" "$at.old.back"
-        for file in "$at".*; do if [ -e "$file" ]; then left="$left$file$newline"; fi; done
+        change "$number"
+        [ "$kind" = file ] || continue
+        remove_beside "$target" "$number"
+        at=${target%/*}/.lockturn-$run-$number
+        if [ -e "$at" ] || [ -L "$at" ]; then left="$left$at$newline"; fi
     done
     if [ -n "$left" ]; then reply denied "these could not be removed: $left"; return; fi
-    words_of "$state/lock/run"
+    words_of "$state/lock"
+    # The lock goes last: until then no other run can come in between.
     if [ "$words" = "$run" ]; then set -- "$state/lock"; fi
-    # Also what a shell that was killed could not remove.
-    rm -rf -- "$dir" "$state/.scratch-$run-"* "$@"
+    rm -rf -- "$dir" "$@"
     if [ -e "$dir" ]; then reply denied "$dir could not be removed"; return; fi
     reply ok ''
 }
@@ -712,7 +844,7 @@ do_leftovers() {
     text=''
     for left in "$state"/*/; do
         left=${left%/}
-        case ${left##*/} in lock | '*') ;; *) text="$text${left##*/}$newline" ;; esac
+        [ ! -d "$left" ] || text="$text${left##*/}$newline"
     done
     reply ok "$text"
 }
@@ -721,10 +853,9 @@ do_leftovers() {
 
 lockturn_serve() {
     lockturn_surroundings
-    printf 'LOCKTURN-READY 1\n'
+    say "LOCKTURN-READY 1$newline"
     IFS= read -r nonce || exit 1
-    lost=no
-    while [ "$lost" = no ] && IFS=' ' read -r seq verb count bytes; do
+    while IFS=' ' read -r seq verb count bytes; do
         set --
         while [ "$count" -gt 0 ]; do
             IFS= read -r argument || exit 1
@@ -732,6 +863,7 @@ lockturn_serve() {
             count=$((count - 1))
         done
         taken=no
+        cd -- "$login" 2>/dev/null || cd /
         case $verb in
             hello) do_hello "$@" ;;
             read-file) do_read_file "$@" ;;

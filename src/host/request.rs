@@ -1,5 +1,6 @@
 //! What a host can be asked, and its bytes.
 
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::model::{RunId, Secret, UnitAction};
@@ -166,8 +167,8 @@ impl Request<'_> {
                 vec![action.to_string(), (*unit).to_owned(), seconds.to_string()]
             }
             Self::Keep { name, .. } | Self::Fetch { name } => vec![(*name).to_owned()],
-            Self::StageFile { number, path, sha256, .. } => {
-                vec![number.to_string(), (*path).to_owned(), (*sha256).to_owned()]
+            Self::StageFile { number, path, sha256, content } => {
+                vec![number.to_string(), (*path).to_owned(), (*sha256).to_owned(), hex_sha256(content)]
             }
             Self::StageScript { number, kind, target, parts } => {
                 let kind = match kind {
@@ -240,4 +241,9 @@ impl Request<'_> {
         }
         Ok(frame)
     }
+}
+
+/// What the host compares with what it wrote.
+fn hex_sha256(content: &Secret) -> String {
+    Sha256::digest(content.expose()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

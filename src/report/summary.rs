@@ -187,7 +187,7 @@ impl Summary {
             if matches!(step, Step::Revert | Step::Reactivate | Step::Reverify) {
                 let run = &self.run;
                 lines.push(format!(
-                    "      by hand: the old content is kept there beside each file as `.lockturn-{run}-N.old`;"
+                    "      by hand: the old content is kept there beside each file as `.lockturn-{run}-N/old`;"
                 ));
                 lines.push("      move it over the file, restart the service, then resume".to_owned());
             }

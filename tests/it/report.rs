@@ -96,7 +96,7 @@ fn a_revert_that_fails_is_named_with_what_to_do_and_the_other_is_back() {
           hint: the service does not read the value from where the playbook puts it, or did not restart
       b  inconsistent in `revert`: no permission
           hint: does the playbook need `become: sudo` there?
-          by hand: the old content is kept there beside each file as `.lockturn-01J-N.old`;
+          by hand: the old content is kept there beside each file as `.lockturn-01J-N/old`;
           move it over the file, restart the service, then resume
       left-overs    b
     next: lockturn resume 01J

@@ -62,6 +62,7 @@ async fn a_row_moves_there_and_back_under_every_shell() {
         let mut host = ShellHost::start(shell, &home, "01RUN", 1).await;
         let found = inspect(&mut host, READ).await.unwrap().unwrap();
         assert_eq!(found.expose(), OLD.as_bytes(), "{shell:?}");
+        assert_eq!(home.names(), ["a b.db"], "{shell:?}: looking left something behind");
         stage(&mut host, WRITE).await.unwrap();
         host.ok(&Request::Arm { lease_seconds: 60 }).await;
         assert_eq!(host.which().await.held, [Held::Old]);

@@ -44,28 +44,33 @@ impl Home {
 
 impl ShellHost {
     pub(crate) async fn start(shell: &[&str], home: &Home, run: &str, epoch: u64) -> Self {
-        let mut child = Command::new(shell[0])
-            .args(&shell[1..])
-            .arg("-s")
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).arg("-s");
+        Self::on(command, home, run, epoch).await.unwrap()
+    }
+
+    /// Whatever this command starts is the shell.
+    pub(crate) async fn on(mut command: Command, home: &Home, run: &str, epoch: u64) -> Result<Self, CallError> {
+        let mut child = command
             .current_dir(home.0.path())
             .env_clear()
             .env("HOME", home.0.path())
             // What a login may have left in the environment must not matter.
             .env("IFS", "x")
             .env("CDPATH", "/")
-            .env("LC_ALL", "tr_TR.UTF-8")
+            .env("LC_ALL", "C.UTF-8")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .unwrap_or_else(|error| panic!("{} cannot be run: {error}; `make test` installs it", shell[0]));
+            .unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}; `make test` installs it"));
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        let program = HostProgram::start(stdout, stdin, Nonce::new([7; 16]), LIMIT).await.unwrap();
+        let program = HostProgram::start(stdout, stdin, Nonce::new([7; 16]), LIMIT).await?;
         let mut host = Self { program, run: run.parse().unwrap(), _child: child };
         let run = host.run.clone();
-        host.ok(&Request::Hello { run: &run, epoch, state_dir: ".lockturn", path: "" }).await;
-        host
+        host.call(&Request::Hello { run: &run, epoch, state_dir: ".lockturn", path: "" }).await?;
+        Ok(host)
     }
 
     pub(crate) async fn call(&mut self, request: &Request<'_>) -> Result<Secret, CallError> {
@@ -263,11 +268,12 @@ async fn what_a_shell_left_that_died_in_the_middle_is_found(shell: &[&str]) {
         assert!(matches!(died, Err(CallError::Lost(_))));
     }
     fs::remove_dir_all(home.path("deadly")).unwrap();
+    assert_eq!(fs::read(home.path(".lockturn-01RUN-1/old")).unwrap(), b"old", "it died too early to show anything");
     let state: Vec<_> = fs::read_dir(home.path(".lockturn")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    let scratch = state.iter().any(|name| name.to_string_lossy().contains("scratch"));
-    assert!(
-        scratch && home.names().contains(&".lockturn-01RUN-1.old".to_owned()),
-        "it died too early to show anything"
+    assert_eq!(
+        state.len(),
+        2,
+        "beside the run and the lock, and what a command said is gone with its shell: {state:?}"
     );
     let mut host = ShellHost::start(shell, &home, "01RUN", 2).await;
     host.ok(&Request::Lock).await;
