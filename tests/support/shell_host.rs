@@ -18,8 +18,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// A shell with the program in it.
 pub(crate) struct ShellHost {
     program: HostProgram<ChildStdout, ChildStdin>,
-    pub(crate) run: RunId,
-    _child: Child,
+    run: RunId,
+    pub(crate) child: Child,
 }
 
 /// The directory of a host, removed with it.
@@ -67,10 +67,19 @@ impl ShellHost {
             .unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}; `make test` installs it"));
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let program = HostProgram::start(stdout, stdin, Nonce::new([7; 16]), LIMIT).await?;
-        let mut host = Self { program, run: run.parse().unwrap(), _child: child };
-        let run = host.run.clone();
-        host.call(&Request::Hello { run: &run, epoch, state_dir: ".lockturn", path: "" }).await?;
+        let mut host = Self { program, run: run.parse().unwrap(), child };
+        host.hello(epoch, ".lockturn", "").await?;
         Ok(host)
+    }
+
+    pub(crate) async fn hello(&mut self, epoch: u64, state_dir: &str, path: &str) -> Result<Secret, CallError> {
+        let run = self.run.clone();
+        self.call(&Request::Hello { run: &run, epoch, state_dir, path }).await
+    }
+
+    /// Ends the shell at once, as a broken machine would, and waits until it is gone.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
     }
 
     pub(crate) async fn call(&mut self, request: &Request<'_>) -> Result<Secret, CallError> {
@@ -140,9 +149,7 @@ async fn looks_without_changing(shell: &[&str]) {
     let home = Home::new();
     fs::write(home.path("a file"), all_bytes()).unwrap();
     let mut host = ShellHost::start(shell, &home, "01RUN", 1).await;
-    let run = host.run.clone();
-    let hello = Request::Hello { run: &run, epoch: 1, state_dir: ".lockturn", path: "" };
-    let facts = HelloFacts::parse(&host.ok(&hello).await).unwrap();
+    let facts = HelloFacts::parse(&host.hello(1, ".lockturn", "").await.unwrap()).unwrap();
     assert_eq!(Path::new(&facts.state), home.path(".lockturn"));
     assert!(facts.has("sha256sum"));
     let file = FileFacts::parse(&host.ok(&Request::ReadFile { path: "a file", follow: false }).await).unwrap();
@@ -235,7 +242,7 @@ async fn survives_its_own_death(shell: &[&str]) {
     let kept = Secret::new(all_bytes());
     host.ok(&Request::Keep { name: "values", bytes: &kept }).await;
     host.ok(&Request::Cut).await;
-    drop(host);
+    host.kill().await;
     let mut host = ShellHost::start(shell, &home, "01RUN", 2).await;
     host.ok(&Request::Lock).await;
     assert_eq!(host.which().await, Which { held: vec![Held::New], record: "armed".to_owned() });
@@ -259,8 +266,7 @@ async fn what_a_shell_left_that_died_in_the_middle_is_found(shell: &[&str]) {
     for staging in [false, true] {
         let mut host = ShellHost::start(shell, &home, "01RUN", 1).await;
         host.ok(&Request::Lock).await;
-        let run = host.run.clone();
-        host.ok(&Request::Hello { run: &run, epoch: 1, state_dir: ".lockturn", path: "deadly" }).await;
+        host.hello(1, ".lockturn", "deadly").await.unwrap();
         let died = match staging {
             true => host.stage_file(&path, b"old", b"new").await,
             false => host.call(&Request::Command { seconds: 5, words: &words, input: &input }).await,
@@ -312,8 +318,7 @@ async fn what_an_earlier_session_does_late_never_happens(shell: &[&str]) {
     let mv = format!("#!/bin/sh\n: >{}\nsleep 3\nexec /bin/mv \"$@\"\n", home.path("in-the-middle").display());
     fs::write(home.path("slow/mv"), mv).unwrap();
     fs::set_permissions(home.path("slow/mv"), fs::Permissions::from_mode(0o755)).unwrap();
-    let hello = Request::Hello { run: &slow.run.clone(), epoch: 1, state_dir: ".lockturn", path: "slow" };
-    slow.ok(&hello).await;
+    slow.hello(1, ".lockturn", "slow").await.unwrap();
     let cut = slow.program.call(&Request::Cut, Duration::from_millis(1_000));
     let (cut, newer) = tokio::join!(cut, async {
         while !home.path("in-the-middle").exists() {
