@@ -184,7 +184,6 @@ fn matches(patterns: &HostPatterns, name: &str) -> bool {
         HostPatterns::Patterns(patterns) => {
             let mut found = false;
             for pattern in patterns {
-                let pattern = pattern.to_ascii_lowercase();
                 match pattern.strip_prefix('!') {
                     // One negated pattern that fits takes the host out of the line.
                     Some(pattern) if glob(pattern.as_bytes(), name.as_bytes()) => return false,
@@ -197,7 +196,7 @@ fn matches(patterns: &HostPatterns, name: &str) -> bool {
     }
 }
 
-/// `*` and `?`, as in ssh_config(5). Linear: the last `*` alone is tried again.
+/// `*` and `?`, as in ssh_config(5), whatever the case. Linear: the last `*` alone is tried again.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut again: Option<(usize, usize)> = None;
@@ -207,7 +206,7 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
                 again = Some((p, t));
                 p += 1;
             }
-            Some(byte) if *byte == b'?' || *byte == text[t] => (p, t) = (p + 1, t + 1),
+            Some(byte) if *byte == b'?' || byte.eq_ignore_ascii_case(&text[t]) => (p, t) = (p + 1, t + 1),
             Some(_) | None => {
                 let Some((star, from)) = again else { return false };
                 again = Some((star, from + 1));
@@ -236,6 +235,7 @@ mod tests {
     fn a_host_is_known_by_name_port_pattern_or_hash() {
         assert_eq!(trust(&format!("h {ED}"), "H", 22), Trust::Known);
         assert_eq!(trust(&format!("[h]:2222 {ED}"), "h", 2222), Trust::Known);
+        assert_eq!(trust(&format!("Host.Net {ED}"), "hOST.nET", 22), Trust::Known);
         assert_eq!(trust(&format!("a,*.net,!b.net {ED}"), "c.net", 22), Trust::Known);
         assert_eq!(trust(&format!("h\t{ED}\r\n"), "h", 22), Trust::Known);
         assert_eq!(trust(&format!("a,*.net,!b.net {ED}"), "b.net", 22), Trust::Unknown);
