@@ -86,7 +86,7 @@ fn write_fleet(dir: &Path, count: usize, port: u16, client: &PrivateKey, server:
         writeln!(inventory, "    light-{number}: {{ address: {address} }}")?;
         writeln!(known, "[{address}]:{port} {public}")?;
     }
-    client.write_openssh_file(&dir.join("key"), LineEnding::LF)?;
+    client.write_openssh_file(dir.join("key"), LineEnding::LF)?;
     std::fs::write(dir.join("inventory.yml"), inventory)?;
     std::fs::write(dir.join("known_hosts"), known)?;
     std::fs::write(dir.join("token.yml"), PLAYBOOK)?;
