@@ -14,6 +14,7 @@ pub(crate) type Scenario = (&'static str, fn(&Fleet));
 pub(crate) const ALL: &[Scenario] = &[
     ("a_host_is_cut_off_in_the_middle", cut_off::a_host_is_cut_off),
     ("a_service_that_refuses_to_start", goes_back::a_service_that_refuses_to_start),
+    ("one_revert_fails", goes_back::one_revert_fails),
     ("a_service_that_lies", goes_back::a_service_that_lies),
     ("a_control_plane_that_does_not_start", goes_back::a_control_plane_that_does_not_start),
     ("both_playbooks_rotate_and_nobody_sees_a_value", goes_well::both_playbooks_rotate_and_nobody_sees_a_value),

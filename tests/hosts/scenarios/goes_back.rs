@@ -40,3 +40,38 @@ pub(super) fn a_control_plane_that_does_not_start(fleet: &Fleet) {
     fleet.holds(&before);
     fleet.is_clean();
 }
+
+/// One host cannot go back: the others are back all the same, and a person can mend that one with the commands that are printed.
+pub(super) fn one_revert_fails(fleet: &Fleet) {
+    let before = fleet.begin();
+    fleet.host("worker-1").sh_with("cat >/opt/nanoclaw/trusts", &before["worker-1"]);
+    let host = fleet.host("worker-2");
+    host.sh("touch /run/hold");
+    let mut run = fleet.rotation(WORKER_SECRET);
+    run.until("step-began", "worker-2", "activate");
+    host.sh("chattr +i /opt/nanoclaw; rm /run/hold");
+    let said = run.end().with(6, &["A PERSON MUST LOOK", "worker-2  inconsistent in `revert`", "read-only"]).said;
+
+    let held = fleet.held();
+    assert!(held["worker-2"].0 != before["worker-2"], "worker-2 is back, so nothing was tried");
+    for (name, (own, row)) in held {
+        assert!(row == before[&name] && (own == before[&name] || name == "worker-2"), "{name} is not back");
+    }
+
+    host.sh("chattr -i /opt/nanoclaw");
+    let commands = to_paste(&said, "by hand, on worker-2.nanoclaw.example:22, as root:");
+    host.sh(&commands);
+    host.serves();
+    fleet.holds(&before);
+    fleet.resume().with(1, &["ROLLED BACK"]);
+    fleet.holds(&before);
+    fleet.is_clean();
+}
+
+/// The commands that are printed below a heading, as a person would copy them.
+fn to_paste(said: &str, heading: &str) -> String {
+    let below = said.lines().skip_while(|line| line.trim() != heading).skip(1);
+    let commands: Vec<&str> = below.take_while(|line| line.starts_with("        ")).map(str::trim).collect();
+    assert!(!commands.is_empty(), "nothing to paste below `{heading}`:\n{said}");
+    commands.join("\n")
+}

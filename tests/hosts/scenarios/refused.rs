@@ -59,7 +59,7 @@ pub(super) fn a_disk_that_gets_full_while_staging(fleet: &Fleet) {
     let host = fleet.host("worker-3");
     let file = fs::read(host.path("/opt/nanoclaw/.env")).unwrap();
     host.sh("cd /opt/nanoclaw && { echo; yes '# a long file' | head -c 400000; } >>.env");
-    host.sh(&format!("{FILL}; rm -f filler-4k-*"));
+    host.sh(&format!("{FILL}; rm filler-4k-[0-9]"));
     let long = fs::read(host.path("/opt/nanoclaw/.env")).unwrap();
     let ended = fleet.rotate(WORKER_SECRET);
     host.sh("rm /opt/filler*");
