@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::fleet::{Fleet, Values, WORKERS};
-use crate::operator::{Going, WORKER_SECRET};
+use crate::operator::{Ended, Going, WORKER_SECRET};
 
 /// A host that does not answer may hold up the others for no longer than this, on a machine that is not busy; see `Actor` and the
 /// keepalives of `ssh/policy.rs`: 40 s until it is given up, and two more tries to connect in each of two steps.
@@ -31,6 +31,18 @@ fn all_are_old(fleet: &Fleet, before: &Values) {
     fleet.is_clean();
 }
 
+/// Whether the host's sshd is up again before the run asks once more, nobody knows. If not, the host is named and nothing is lost.
+#[track_caller]
+fn ends_well_or_is_resumed(fleet: &Fleet, ended: Ended, before: &Values, host: &str) {
+    if ended.code() == Some(0) {
+        all_are_new(fleet, before);
+    } else {
+        ended.with(6, &["A PERSON MUST LOOK", &format!("{host}  in-doubt"), "lockturn resume"]);
+        fleet.resume().with(1, &["ROLLED BACK"]);
+        all_are_old(fleet, before);
+    }
+}
+
 pub(super) fn the_coordinator_is_killed(fleet: &Fleet) {
     let before = fleet.begin();
     held_at(fleet, "worker-1").kill();
@@ -48,15 +60,7 @@ pub(super) fn a_host_loses_its_power(fleet: &Fleet) {
     host.power_cut(&fleet.network);
     host.boot();
     assert_ne!(fleet.held()["worker-2"].0, before["worker-2"], "what was cut is on the disk");
-    // Its sshd may be up before the run asks again, or not.
-    let ended = run.end();
-    if ended.code() == Some(0) {
-        all_are_new(fleet, &before);
-    } else {
-        ended.with(6, &["A PERSON MUST LOOK", "worker-2  in-doubt"]);
-        fleet.resume().with(1, &["ROLLED BACK"]);
-        all_are_old(fleet, &before);
-    }
+    ends_well_or_is_resumed(fleet, run.end(), &before, "worker-2");
 }
 
 /// The power of a host and of the coordinator go together.
@@ -78,8 +82,7 @@ pub(super) fn the_jump_host_loses_its_power(fleet: &Fleet) {
     let run = held_at(fleet, "control");
     host.power_cut(&fleet.network);
     host.boot();
-    run.end().with(0, &["rotated"]);
-    all_are_new(fleet, &before);
+    ends_well_or_is_resumed(fleet, run.end(), &before, "control");
 }
 
 pub(super) fn a_host_is_cut_off(fleet: &Fleet) {
