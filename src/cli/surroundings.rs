@@ -48,7 +48,16 @@ fn user() -> String {
 
 /// What the inventory leaves open.
 pub(super) fn of_operator(args: &Args) -> Surroundings {
-    Surroundings { user: user(), home: home(), known_hosts: args.known_hosts.clone() }
+    Surroundings { user: user(), home: home(), identity_file: usual_key(), known_hosts: args.known_hosts.clone() }
+}
+
+/// The key that ssh would use where nobody names one and no agent has any.
+fn usual_key() -> Option<PathBuf> {
+    if agent().is_some() {
+        return None;
+    }
+    let usual = ["id_ed25519", "id_ecdsa", "id_rsa"].map(|name| home().join(".ssh").join(name));
+    usual.into_iter().find(|path| path.exists())
 }
 
 /// The SSH agent's socket.

@@ -30,9 +30,8 @@ pub const fn hint(kind: ReasonKind) -> Option<&'static str> {
         K::NoShell => "the login must run a POSIX /bin/sh: no forced command, no nologin",
         K::SudoRefused => "the login user needs NOPASSWD for /bin/sh in sudoers; a password is never sent",
         K::ToolMissing => "install the tool on the host",
-        K::ConnectionLost | K::AnswerBroken | K::ProtocolBroken => {
-            "what became of it is unknown; `lockturn resume` asks the host"
-        }
+        K::ProtocolBroken => "is it an sshd that listens at `port`, and is it up to date?",
+        K::ConnectionLost | K::AnswerBroken => "what became of it is unknown; `lockturn resume` asks the host",
         K::HostLocked => "another run holds the host: `lockturn runs` where it was begun, then resume it there",
         K::Fenced => "another coordinator has taken this run up; let it finish",
         K::Missing => "the playbook names something that the host does not have",

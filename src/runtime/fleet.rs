@@ -26,6 +26,8 @@ pub struct Surroundings {
     pub user: String,
     /// The operator's home.
     pub home: PathBuf,
+    /// The key to log in with where the inventory names none: there is no agent, and this is ssh's usual one.
+    pub identity_file: Option<PathBuf>,
     /// Host keys to trust instead of those that the inventory names.
     pub known_hosts: Option<PathBuf>,
 }
@@ -51,7 +53,8 @@ impl Surroundings {
         let host = inventory.hosts.get(name)?;
         let named = self.known_hosts.as_deref().or(host.known_hosts.as_deref());
         let known_hosts = named.map_or_else(|| self.usual_known_hosts(), |path| vec![self.path(path)]);
-        let identity_files: Vec<PathBuf> = host.identity_file.iter().map(|path| self.path(path)).collect();
+        let identity_file = host.identity_file.as_ref().or(self.identity_file.as_ref());
+        let identity_files: Vec<PathBuf> = identity_file.iter().map(|path| self.path(path)).collect();
         let jump = match &host.jump {
             None => None,
             Some(Jump::Host(jump)) => self.endpoint(inventory, jump).map(Box::new),

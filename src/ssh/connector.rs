@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use futures::future::BoxFuture;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{HostName, Reason, ReasonKind};
@@ -101,10 +101,18 @@ impl Connector {
         Box::pin(async move {
             // Before anybody waits for us: a person may have to type first, if that was not done before.
             self.keys.unlock(&endpoint.identity_files, self.settings.connect).await?;
-            let keys = self.known(&endpoint.known_hosts)?.lookup(&endpoint.address, endpoint.port);
-            match &endpoint.jump {
-                None => self.directly(endpoint, keys, cancel).await,
-                Some(jump) => self.through(endpoint, keys, jump, cancel).await,
+            let known = self.known(&endpoint.known_hosts)?.lookup(&endpoint.address, endpoint.port);
+            let mut pauses = self.settings.pauses.iter();
+            loop {
+                let reached = match &endpoint.jump {
+                    None => self.directly(endpoint, &known, cancel).await,
+                    Some(jump) => self.through(endpoint, &known, jump, cancel).await,
+                };
+                match (&reached, pauses.next()) {
+                    // A moment later it may have room. More than a few times would be what it defends itself against.
+                    (Err(reason), Some(pause)) if reason.kind == ReasonKind::Throttled => sleep(*pause).await,
+                    _ => return reached,
+                }
             }
         })
     }
@@ -112,7 +120,7 @@ impl Connector {
     async fn directly(
         &self,
         endpoint: &Endpoint,
-        known: HostKeys,
+        known: &HostKeys,
         cancel: &CancellationToken,
     ) -> Result<Connection, Reason> {
         // Dead addresses wait apart, so that they do not keep the living ones from their handshakes.
@@ -120,13 +128,13 @@ impl Connector {
         let stream = self.tcp(endpoint).await?;
         let _handshaking = permit(&self.handshakes).await;
         drop(connecting);
-        handshake(&self.settings, &self.keys, endpoint, known, stream, cancel).await
+        handshake(&self.settings, &self.keys, endpoint, known.clone(), stream, cancel).await
     }
 
     async fn through(
         &self,
         endpoint: &Endpoint,
-        known: HostKeys,
+        known: &HostKeys,
         through: &Endpoint,
         cancel: &CancellationToken,
     ) -> Result<Connection, Reason> {
@@ -136,7 +144,7 @@ impl Connector {
         let _handshaking = permit(&jump.handshakes).await;
         let forward = connection.forward(&endpoint.address, endpoint.port).await;
         let stream = forward.map_err(|error| no_way(through, endpoint, &error))?;
-        handshake(&self.settings, &self.keys, endpoint, known, stream, cancel).await
+        handshake(&self.settings, &self.keys, endpoint, known.clone(), stream, cancel).await
     }
 
     /// Tries the addresses of the host one after the other.

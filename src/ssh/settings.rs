@@ -25,6 +25,8 @@ pub struct Settings {
     pub handshakes: usize,
     /// Handshakes at the same time through one jump host.
     pub through_jump: usize,
+    /// How long to wait before a server that was full is asked again, one after the other.
+    pub pauses: Vec<Duration>,
     /// Keys are exchanged anew after so many bytes in one direction, 1 GiB at most (RFC 4253, 9).
     pub rekey_bytes: usize,
 }
@@ -41,6 +43,7 @@ impl Default for Settings {
             connects: 256,
             handshakes: 32,
             through_jump: 8,
+            pauses: vec![Duration::from_secs(1), Duration::from_secs(4)],
             rekey_bytes: 1 << 30,
         }
     }

@@ -13,7 +13,7 @@ use super::server::{Link, Script, Server, connect, refused};
 /// What a test waits for is what it is about.
 fn hasty() -> Settings {
     let short = Duration::from_millis(1_500);
-    Settings { connect: short, handshake: short, ..Settings::default() }
+    Settings { connect: short, handshake: short, pauses: Vec::new(), ..Settings::default() }
 }
 
 /// Connects to a server that speaks these bytes, one by one at this pace, and then closes or stays silent.
@@ -135,7 +135,8 @@ async fn wherever_a_handshake_breaks_no_key_is_blamed() {
     let whole = whole_handshake().await;
     let breaks = (0..24).map(|part| whole * part / 24).map(|after| async move {
         let server = Server::start(Script { link: Link::BreaksAfter(after), ..Script::default() }).await;
-        let reason = server.connect(Settings::default()).await.map(drop).unwrap_err();
+        let settings = Settings { pauses: Vec::new(), ..Settings::default() };
+        let reason = server.connect(settings).await.map(drop).unwrap_err();
         let honest = [ReasonKind::Throttled, ReasonKind::ConnectionLost];
         assert!(honest.contains(&reason.kind), "after {after} bytes of {whole}: {:?} {reason}", reason.kind);
         reason.kind
@@ -145,11 +146,26 @@ async fn wherever_a_handshake_breaks_no_key_is_blamed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_who_gives_up_leaves_no_socket() {
+async fn an_operator_who_gives_up_leaves_no_socket_and_no_task() {
     let server = Server::start(Script { link: Link::StallsAfter(30), ..Script::default() }).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
     let (endpoint, connector) = (server.endpoint(), super::server::connector(Settings::default()));
     let connecting = connector.connect(&endpoint, tokio_util::sync::CancellationToken::new());
     assert!(tokio::time::timeout(Duration::from_millis(300), connecting).await.is_err());
     assert_eq!(server.counts.connections.load(Ordering::SeqCst), 1);
     server.left_alone().await;
+    super::server::eventually("a task is left", || tasks() == before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_full_is_asked_again_but_not_for_ever() {
+    let pause = Duration::from_millis(100);
+    let settings = Settings { pauses: vec![pause, pause], ..Settings::default() };
+    let server = Server::start(Script { full_for: 2, ..Script::default() }).await;
+    server.connect(settings.clone()).await.unwrap();
+    assert_eq!(server.counts.connections.load(Ordering::SeqCst), 3);
+    let server = Server::start(Script { full_for: 100, ..Script::default() }).await;
+    refused(server.connect(settings).await, ReasonKind::Throttled, "closed the connection");
+    assert_eq!(server.counts.connections.load(Ordering::SeqCst), 3);
 }

@@ -60,6 +60,15 @@ async fn a_login_that_gives_no_shell_says_why_in_bounded_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_takes_nothing_is_given_up() {
+    let server = Server::start(Script { window: Some(0), ..Script::default() }).await;
+    let mut actor = actor(&server, Become::None);
+    let connected = tokio::time::timeout(PATIENCE, actor.connect()).await.expect("the host hangs");
+    refused(connected, ReasonKind::NoShell, "did not begin to answer in time");
+    server.left_alone().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shell_that_is_only_slow_is_not_taken_for_a_sudo_that_refuses() {
     let server = running(Program::FloodsStderr).await;
     let mut actor = actor(&server, Become::Sudo);

@@ -30,6 +30,10 @@ pub(super) struct Script {
     pub(super) forward: Forward,
     /// How many channels it opens to us when we are logged in.
     pub(super) opens: usize,
+    /// How many connections it drops before it takes one.
+    pub(super) full_for: usize,
+    /// How much it takes for a program's standard input, if not the usual.
+    pub(super) window: Option<u32>,
 }
 
 /// What the network does after so many bytes from the server.
@@ -110,6 +114,7 @@ impl Server {
             methods: MethodSet::from(&[MethodKind::PublicKey][..]),
             auth_rejection_time: Duration::ZERO,
             keys: vec![key(2)],
+            window_size: script.window.unwrap_or(2 * 1024 * 1024),
             ..server::Config::default()
         };
         tokio::spawn(accept(listener, Arc::new(config), script, Arc::clone(&counts), Arc::clone(&gone)));
@@ -180,7 +185,9 @@ async fn accept(
     loop {
         let (socket, _) = listener.accept().await.unwrap();
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        counts.connections.fetch_add(1, Ordering::SeqCst);
+        if counts.connections.fetch_add(1, Ordering::SeqCst) < script.full_for {
+            continue;
+        }
         counts.open.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(relay(socket, ours, script.link, Arc::clone(&counts), Arc::clone(&gone)));
         let peer = Peer { script: script.clone(), counts: Arc::clone(&counts), held: Vec::new(), running: Vec::new() };

@@ -21,6 +21,12 @@ fn who_is_not_named_is_the_operator() {
     let text = std::fs::read_to_string(fleet.at("inventory.yml")).unwrap();
     std::fs::write(fleet.at("inventory.yml"), text.replace(&format!("user: {}, ", user()), "")).unwrap();
     fleet.rotate(0);
+    // Nor is a key named: without an agent it is ssh's usual one.
+    let text = text.replace(&format!("user: {}, ", user()), "").replace("identity_file: ed25519", "labels: {}");
+    std::fs::write(fleet.at("inventory.yml"), text).unwrap();
+    std::fs::create_dir(fleet.at(".ssh")).unwrap();
+    std::fs::copy(fleet.at("ed25519"), fleet.at(".ssh/id_ed25519")).unwrap();
+    fleet.rotate(0);
     std::fs::write(fleet.env(0), "TOKEN=\"old-old-old\"\n").unwrap();
     let said = ended(&fleet.rotation().env("USER", "somebody-else").output().unwrap(), 4);
     assert!(said.contains("auth-refused") && said.contains("`somebody-else`"), "{said}");
@@ -56,7 +62,13 @@ fn a_server_that_is_full_is_said_to_throttle() {
         }
     };
     fleet.refuses("throttled", "Exceeded MaxStartups");
-    drop(rude);
+    // It is asked again after a while; by then there is room.
+    let leaving = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        drop(rude);
+    });
+    fleet.rotate(0);
+    leaving.join().unwrap();
 }
 
 #[test]
