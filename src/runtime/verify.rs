@@ -99,26 +99,30 @@ impl Verifier {
 /// # Errors
 /// If the host cannot be asked.
 pub async fn hindrances(actor: &mut Actor, probes: &[PlannedProbe]) -> Result<Vec<(String, Reason)>, Reason> {
+    // A probe for each worker's value asks the same of the host.
     let mut asked = BTreeSet::new();
     let mut found = Vec::new();
     for Probe { name, check, .. } in probes.iter().map(|planned| &planned.probe) {
-        let (what, hindrance) = match check {
-            Check::Systemd { .. } => ("systemctl".to_owned(), lacks(actor, "systemctl").await?),
-            Check::Http { url, .. } => (url.clone(), unreachable_by_http(actor, url).await?),
-            Check::Command { run, .. } => match run.first() {
-                Some(program) if !asked.contains(program) => (program.clone(), lacks(actor, program).await?),
-                Some(_) | None => continue,
-            },
+        let needed = match check {
+            Check::Systemd { .. } => "systemctl",
+            Check::Http { url, .. } => url,
+            Check::Command { run, .. } => run.first().map_or("", String::as_str),
         };
-        if let (true, Some(reason)) = (asked.insert(what), hindrance) {
-            found.push((name.clone(), reason));
+        if !asked.insert(needed) {
+            continue;
         }
+        let hindrance = match check {
+            Check::Http { url, .. } => unreachable_by_http(actor, url).await?,
+            Check::Systemd { .. } | Check::Command { .. } => lacks(actor, needed).await?,
+        };
+        found.extend(hindrance.map(|reason| (name.clone(), reason)));
     }
     Ok(found)
 }
 
 async fn lacks(actor: &mut Actor, program: &str) -> Result<Option<Reason>, Reason> {
-    let has = actor.connect().await?.has(program) || has_program(actor, program).await?;
+    // What we talk to is a shell, and what it said at the beginning need not be asked again.
+    let has = program == "sh" || actor.connect().await?.has(program) || has_program(actor, program).await?;
     Ok((!has).then(|| Reason::new(ReasonKind::ToolMissing, format!("`{program}` is not there or not executable"))))
 }
 
