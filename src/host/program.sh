@@ -134,9 +134,9 @@ words_of() {
     IFS= read -r words 2>/dev/null <"$1"
 }
 
-# failure FILE: the kind of a failed file operation, from what the tool said under LC_ALL=C.
+# failure: sets `kind` to that of a failed file operation, from what the tool said under LC_ALL=C, in `words`.
 failure() {
-    words_of "$1"
+    words=${words%%"$newline"*}
     case $words in
         *'No space'* | *'quota'* | *'File too large'*) kind=no-space ;;
         *'is locked'*) kind=database-failed ;;
@@ -441,7 +441,7 @@ remove_beside() {
 # stage-file N PATH OLD-SHA256 NEW-SHA256, new content as payload
 do_stage_file() {
     ours || return
-    change=$dir/c$1 err=$dir/err
+    change=$dir/c$1
     digest "$2"
     [ "$sha" = "$3" ] || { reply changed "$2 is not what it was when it was read"; return; }
     # On the disk first: a death in the middle leaves nothing that `clean` does not know of.
@@ -467,7 +467,8 @@ do_stage_file() {
 stage_beside() {
     kind=missing detail="the directory of $2 is not there"
     beside "$2" "$1" || return
-    if ! mkdir -- "$at" 2>"$err" && [ ! -d "$at" ]; then
+    # What a tool says is kept in a variable: where it fails there may be no room for a file.
+    if ! words=$(mkdir -- "$at" 2>&1) && [ ! -d "$at" ]; then
         failed "no directory beside $2"
         return 1
     fi
@@ -475,10 +476,10 @@ stage_beside() {
     enter "$2" "$1" || return
     if [ -e old ] || [ -L old ]; then rm -f -- new keep old back try; fi
     # A second name of the same file: exact in every respect, and the way back needs no space.
-    linked=yes
-    if ! ln -- "../$name" old 2>"$dir/link"; then
-        linked=no
-        if ! cp -pP -- "../$name" old 2>"$err" || ! same_metadata "../$name" old; then
+    unlinked=''
+    if ! words=$(ln -- "../$name" old 2>&1); then
+        unlinked=$words
+        if ! words=$(cp -pP -- "../$name" old 2>&1) || ! same_metadata "../$name" old; then
             failed "no backup beside $2"
             return 1
         fi
@@ -488,7 +489,7 @@ stage_beside() {
         kind=changed detail="$2 is not what it was when it was read"
         return 1
     fi
-    if ! cp -a -- old new 2>"$err" && ! cp -p -- old new 2>"$err"; then
+    if ! words=$(cp -a -- old new 2>&1) && ! words=$(cp -p -- old new 2>&1); then
         failed "no new file beside $2"
         return 1
     fi
@@ -506,21 +507,21 @@ stage_beside() {
         return 1
     fi
     if ln -- new keep 2>/dev/null; then
+        [ -n "$unlinked" ] || return 0
         # Names can be given here, only not to the target: then it cannot be replaced either.
-        [ "$linked" = yes ] && return
-        err=$dir/link
+        words=$unlinked
         failed "$2 cannot be replaced: it is immutable, append-only or a mount point"
         kind=read-only
         return 1
     fi
-    cp -p -- new keep 2>"$err" && return
+    words=$(cp -p -- new keep 2>&1) && return
     failed "no second copy beside $2"
     return 1
 }
 
-# failed WHAT: sets `kind` and `detail` from what the tool said.
+# failed WHAT: sets `kind` and `detail` from what the tool said, in `words`.
 failed() {
-    failure "$err"
+    failure
     detail="$1: $words"
 }
 
@@ -742,14 +743,16 @@ move() {
     for number in "$@"; do
         change "$number" || continue
         if ! "which_$kind" 2>"$dir/err"; then
-            failure "$dir/err"
+            words_of "$dir/err"
+            failure
             badkind=$kind bad="${bad:+$bad; }$target cannot be read: $words"
         elif [ "$which" = "$to" ]; then
             continue
         elif [ "$which" != "$from" ]; then
             badkind=changed bad="${bad:+$bad; }$target holds neither the old nor the new value ($which)"
         elif ! "${verb}_$kind" 2>"$dir/err"; then
-            failure "$dir/err"
+            words_of "$dir/err"
+            failure
             badkind=$kind bad="${bad:+$bad; }$target: $words"
         fi
         [ -z "$bad" ] || [ "$verb" = revert ] || break
@@ -806,7 +809,8 @@ do_which() {
     for number in $numbers; do
         change "$number" || continue
         if ! "which_$kind" 2>"$dir/err"; then
-            failure "$dir/err"
+            words_of "$dir/err"
+            failure
             reply "$kind" "$target cannot be read: $words"
             return
         fi

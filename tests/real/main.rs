@@ -4,6 +4,7 @@
 
 mod dotenv_readers;
 mod host_deaths;
+mod host_faults;
 mod host_program;
 mod placements;
 mod sshd;
