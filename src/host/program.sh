@@ -714,11 +714,11 @@ rename() {
 }
 
 cut_sqlite() {
-    sqlite3 -batch -bail -init /dev/null "$target" <"$change/cut" >/dev/null
+    : >"$change/begun" && sqlite3 -batch -bail -init /dev/null "$target" <"$change/cut" >/dev/null
 }
 
 cut_command() {
-    run_words "$change/write" "$change/new" >/dev/null && which_command && [ "$which" = new ]
+    : >"$change/begun" && run_words "$change/write" "$change/new" >/dev/null && which_command && [ "$which" = new ]
 }
 
 revert_file() {
@@ -735,6 +735,15 @@ revert_command() {
     run_words "$change/write" "$change/old" >/dev/null && which_command && [ "$which" = old ]
 }
 
+# never_cut: a change that was never made has nothing to take back, whatever somebody else has put there since.
+never_cut() {
+    if [ "$kind" = file ]; then
+        enter "$target" "$number" && [ -f new ]
+    else
+        [ ! -e "$change/begun" ]
+    fi
+}
+
 # move FROM TO VERB NUMBERS...: brings each change from one content to the other; what is there already is left alone.
 move() {
     from=$1 to=$2 verb=$3
@@ -747,6 +756,8 @@ move() {
             failure
             badkind=$kind bad="${bad:+$bad; }$target cannot be read: $words"
         elif [ "$which" = "$to" ]; then
+            continue
+        elif [ "$which" != "$from" ] && [ "$verb" = revert ] && never_cut; then
             continue
         elif [ "$which" != "$from" ]; then
             badkind=changed bad="${bad:+$bad; }$target holds neither the old nor the new value ($which)"
