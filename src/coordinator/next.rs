@@ -18,6 +18,8 @@ pub enum Next {
     },
     /// Steps are under way: wait for one to end.
     Wait,
+    /// Steps are under way, and the run goes back whatever they find: those that only look need not go on. Wait for one to end.
+    Hurry,
     /// The run has ended.
     Ended(Verdict),
 }
@@ -41,7 +43,7 @@ impl Run {
 
     fn next_forward(&self) -> Next {
         if let Some(cause) = self.reason_to_go_back() {
-            return if self.under_way() { Next::Wait } else { decide(Decision::Rollback, Some(cause)) };
+            return if self.under_way() { Next::Hurry } else { decide(Decision::Rollback, Some(cause)) };
         }
         for step in FORWARD {
             match self.pending(step) {
@@ -128,5 +130,11 @@ impl Host {
     #[must_use]
     pub const fn left_over(&self) -> bool {
         self.entered && !self.clean
+    }
+
+    /// Whether the new content may be in place, or may have been.
+    #[must_use]
+    pub const fn moved(&self) -> bool {
+        self.moved
     }
 }

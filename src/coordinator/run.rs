@@ -183,18 +183,23 @@ impl Run {
 
     /// What must be decided, if anything: trouble on a host, or the operator's word.
     pub(super) fn reason_to_go_back(&self) -> Option<Cause> {
-        let from_host = self.hosts.iter().find_map(|(name, host)| {
-            let trouble = host.trouble.as_ref()?;
-            Some(Cause { host: Some(name.clone()), step: Some(trouble.step), reason: trouble.reason.clone() })
-        });
+        // A host that was not waited for is no cause: another host, or the operator, was before it.
+        let from_host = |waited_for: bool| {
+            self.hosts.iter().find_map(|(name, host)| {
+                let trouble = host.trouble.as_ref()?;
+                let cause =
+                    Cause { host: Some(name.clone()), step: Some(trouble.step), reason: trouble.reason.clone() };
+                ((trouble.reason.kind != ReasonKind::Fleet) == waited_for).then_some(cause)
+            })
+        };
         let from_run = |kind, detail| Some(Cause { host: None, step: None, reason: Reason::new(kind, detail) });
-        match from_host {
+        match from_host(true) {
             Some(cause) => Some(cause),
             None if self.interrupted => from_run(ReasonKind::Interrupted, "the operator asked to stop"),
             None if self.abandoned => {
                 from_run(ReasonKind::ValueLost, "the run was left before the new values lay on every host")
             }
-            None => None,
+            None => from_host(false),
         }
     }
 }

@@ -148,7 +148,7 @@ reasons! {
     // The run.
     /// The operator said stop.
     Interrupted = "interrupted",
-    /// Another host failed, so this one goes back too.
+    /// The run goes back whatever this host shows, so it was not waited for.
     Fleet = "fleet",
     /// The values are not on the hosts any more.
     ValueLost = "value-lost",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use crate::model::{Certainty, Decision, Entry, Event, Millis, Step};
+use crate::model::{Certainty, Decision, Entry, Event, Millis, Reason, ReasonKind, Step};
 
 use super::{Reporter, plural};
 
@@ -11,8 +11,16 @@ use super::{Reporter, plural};
 pub struct Plain<W> {
     out: W,
     silent: bool,
-    begun: BTreeMap<Step, (usize, usize, Millis)>,
+    begun: BTreeMap<Step, Begun>,
     connect: (u64, usize),
+}
+
+/// A step of the whole fleet that is under way.
+struct Begun {
+    left: usize,
+    failed: usize,
+    not_waited_for: usize,
+    since: Millis,
 }
 
 impl<W: Write> Plain<W> {
@@ -28,18 +36,31 @@ impl<W: Write> Plain<W> {
     }
 
     /// One more host has ended a step; the last one is worth a line.
-    fn ended(&mut self, step: Step, at: Millis, done: bool) {
-        let Some((left, failed, since)) = self.begun.get_mut(&step) else { return };
-        *left -= 1;
-        *failed += usize::from(!done);
-        let (left, failed, took) = (*left, *failed, at.since(*since));
-        if left == 0 {
-            self.begun.remove(&step);
-            match failed {
-                0 => self.say(&format!("{step}: done in {took}")),
-                failed => self.say(&format!("{step}: ended in {took}, {} failed", plural(failed, "host"))),
-            }
+    fn ended(&mut self, step: Step, at: Millis, failed: Option<&Reason>) {
+        let Some(begun) = self.begun.get_mut(&step) else { return };
+        begun.left -= 1;
+        match failed {
+            None => {}
+            Some(reason) if reason.kind == ReasonKind::Fleet => begun.not_waited_for += 1,
+            Some(_) => begun.failed += 1,
         }
+        if begun.left > 0 {
+            return;
+        }
+        let Some(Begun { failed, not_waited_for, since, .. }) = self.begun.remove(&step) else { return };
+        let took = at.since(since);
+        if failed + not_waited_for == 0 {
+            return self.say(&format!("{step}: done in {took}"));
+        }
+        let others = if not_waited_for == 0 { String::new() } else { format!(", {not_waited_for} not waited for") };
+        self.say(&format!("{step}: ended in {took}, {} failed{others}", plural(failed, "host")));
+    }
+}
+
+impl Plain<Vec<u8>> {
+    /// Takes what was said since the last time.
+    pub fn take(&mut self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.out)).into_owned()
     }
 }
 
@@ -63,15 +84,21 @@ impl<W: Write + Send> Reporter for Plain<W> {
                 let hosts = plural(usize::try_from(*hosts).unwrap_or(usize::MAX), "host");
                 self.say(&format!("run {run}: {playbook}, {hosts}"));
             }
-            Event::StepBegan { step, .. } => self.begun.entry(*step).or_insert((0, 0, at)).0 += 1,
-            Event::StepDone { step, .. } => self.ended(*step, at, true),
+            Event::StepBegan { step, .. } => {
+                let none = Begun { left: 0, failed: 0, not_waited_for: 0, since: at };
+                self.begun.entry(*step).or_insert(none).left += 1;
+            }
+            Event::StepDone { step, .. } => self.ended(*step, at, None),
+            Event::StepFailed { step, reason, .. } if reason.kind == ReasonKind::Fleet => {
+                self.ended(*step, at, Some(reason));
+            }
             Event::StepFailed { host, step, certainty, reason } => {
                 let word = match certainty {
                     Certainty::Failed => "failed",
                     Certainty::Unknown => "unknown",
                 };
                 self.say(&format!("{step}: {host}: {word}: {reason}"));
-                self.ended(*step, at, false);
+                self.ended(*step, at, Some(reason));
             }
             Event::Decided { decision: Decision::Commit, .. } => {
                 self.say("decided: every host proved the new value; it stays");

@@ -30,6 +30,9 @@ pub enum Outcome {
 pub trait Perform {
     /// Begins a step. The future owns all that it needs; it is bounded in time by itself.
     fn begin(&mut self, host: &HostName, step: Step) -> BoxFuture<'static, Outcome>;
+
+    /// The run goes back whatever the steps under way find: those that only look may end at once.
+    fn hurry(&mut self);
 }
 
 /// Why a run stopped without a verdict. The hosts are as they are; `resume` goes on from there.
@@ -116,7 +119,10 @@ pub async fn drive(
                 }
                 continue;
             }
-            Next::Wait => {
+            wait @ (Next::Wait | Next::Hurry) => {
+                if wait == Next::Hurry {
+                    performer.hurry();
+                }
                 tokio::select! {
                     biased;
                     Some(()) = interrupts.recv() => {

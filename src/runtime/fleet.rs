@@ -99,6 +99,7 @@ pub struct Fleet {
     endpoints: Vec<Endpoint>,
     actors: BTreeMap<HostName, Arc<Mutex<Actor>>>,
     works: BTreeMap<HostName, Work>,
+    futile: CancellationToken,
 }
 
 impl Fleet {
@@ -118,7 +119,14 @@ impl Fleet {
         };
         let endpoints = whos.iter().map(|who| who.endpoint.clone()).collect();
         let actors = whos.into_iter().map(actor).collect();
-        Self { connector: Arc::clone(connector), endpoints, actors, works: BTreeMap::new() }
+        let (works, futile) = (BTreeMap::new(), CancellationToken::new());
+        Self { connector: Arc::clone(connector), endpoints, actors, works, futile }
+    }
+
+    /// Cancelled once the run goes back whatever its hosts still show.
+    #[must_use]
+    pub const fn futile(&self) -> &CancellationToken {
+        &self.futile
     }
 
     /// Asks for what only a person can give, before anything else is shown.
@@ -187,5 +195,9 @@ impl Perform for Fleet {
             return Box::pin(async { Outcome::Unknown(reason) });
         };
         Box::pin(async move { perform(&mut *actor.lock().await, &work, step).await })
+    }
+
+    fn hurry(&mut self) {
+        self.futile.cancel();
     }
 }

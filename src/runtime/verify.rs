@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::host::{CallError, Request, UnitFacts};
 use crate::model::{Check, Event, Expect, Millis, PlannedProbe, Probe, Reason, ReasonKind, Secret};
@@ -26,6 +27,8 @@ const TRY_MAX: Duration = Duration::from_secs(10);
 pub struct Verifier {
     /// Where notes go.
     pub notes: mpsc::UnboundedSender<Event>,
+    /// Cancelled once the run goes back whatever its hosts still show.
+    pub futile: CancellationToken,
 }
 
 impl Verifier {
@@ -59,9 +62,12 @@ impl Verifier {
                 Check::Systemd { active, stable_for } => {
                     look_at_unit(actor, active, *stable_for, now, &mut stability).await?
                 }
-                Check::Http { .. } | Check::Command { .. } => {
-                    try_values(actor, work, planned, direction, until).await?
-                }
+                Check::Command { .. } => try_values(actor, work, planned, direction, until).await?,
+                // Nothing is lost with an answer that nobody waits for: the program on the host is no part of it.
+                Check::Http { .. } => tokio::select! {
+                    tried = try_values(actor, work, planned, direction, until) => tried?,
+                    () = self.futile(direction) => return Err(CallError::Refused(not_waited_for())),
+                },
             };
             let right = tried == Judged::Right;
             let enough = streak.count(right);
@@ -89,9 +95,24 @@ impl Verifier {
                 return Err(CallError::Refused(gave_up(probe, reason)));
             }
             before = reason;
-            tokio::time::sleep(probe.interval.duration()).await;
+            tokio::select! {
+                () = tokio::time::sleep(probe.interval.duration()) => {}
+                () = self.futile(direction) => return Err(CallError::Refused(not_waited_for())),
+            }
         }
     }
+
+    /// Ends when nobody needs the answer any more. On the way back every answer is needed.
+    async fn futile(&self, direction: Direction) {
+        match direction {
+            Direction::Forward => self.futile.cancelled().await,
+            Direction::Back => std::future::pending().await,
+        }
+    }
+}
+
+fn not_waited_for() -> Reason {
+    Reason::new(ReasonKind::Fleet, "not waited for: the run goes back whatever it shows")
 }
 
 /// What keeps probes from being tried on this host, by their names: found out before anything is changed.

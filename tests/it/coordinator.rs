@@ -19,6 +19,8 @@ fn plan() -> Plan {
     let host = || HostPlan {
         address: "127.0.0.1:22".to_owned(),
         become_user: Become::None,
+        login: "/home/op".to_owned(),
+        state: "/var/lib/lockturn".to_owned(),
         changes: Vec::new(),
         activate: Vec::new(),
         verify: Vec::new(),
@@ -108,7 +110,7 @@ impl Sim {
                     waiting.extend(hosts.iter().map(|h| (h.clone(), step)));
                     hosts.into_iter().map(|host| Event::StepBegan { host, step }).collect()
                 }
-                Next::Wait => {
+                Next::Wait | Next::Hurry => {
                     let (host, step) = waiting.pop().expect("the run waits for something");
                     vec![self.perform(host, step)]
                 }
@@ -279,4 +281,42 @@ fn what_cannot_follow_is_rejected_by_name() {
     assert!(run.apply(&commit).unwrap_err().to_string().contains("not every host has proved the new value"));
     let stranger = Event::StepBegan { host: name("stranger"), step: Step::Lock };
     assert!(run.apply(&stranger).unwrap_err().to_string().contains("not in the plan"));
+}
+
+#[test]
+fn after_the_first_failure_nobody_is_waited_for_and_only_that_one_is_the_cause() {
+    let mut sim = Sim::new(Vec::new());
+    assert!(sim.run(30).is_none());
+    let mut run = Run::replay(&sim.plan, &sim.events).unwrap();
+    while run.next() != (Next::Begin { step: Step::Verify, hosts: sim.plan.hosts.keys().cloned().collect() }) {
+        let event = match run.next() {
+            Next::Begin { step, hosts } => Event::StepBegan { host: hosts[0].clone(), step },
+            Next::Wait => {
+                let (host, doing) = run.hosts().iter().find_map(|(name, host)| Some((name, host.doing()?))).unwrap();
+                Event::StepDone { host: host.clone(), step: doing }
+            }
+            next => panic!("{next:?}"),
+        };
+        run.apply(&event).unwrap();
+    }
+    let failed = |host: &str, kind| Event::StepFailed {
+        host: name(host),
+        step: Step::Verify,
+        certainty: Certainty::Failed,
+        reason: Reason::new(kind, ""),
+    };
+    for host in sim.plan.hosts.keys() {
+        run.apply(&Event::StepBegan { host: host.clone(), step: Step::Verify }).unwrap();
+    }
+    assert_eq!(run.next(), Next::Wait);
+    run.apply(&failed("worker-2", ReasonKind::NewRefused)).unwrap();
+    assert_eq!(run.next(), Next::Hurry);
+    run.apply(&failed("control", ReasonKind::Fleet)).unwrap();
+    run.apply(&failed("worker-1", ReasonKind::Fleet)).unwrap();
+    match run.next() {
+        Next::Record(Event::Decided { decision: Decision::Rollback, cause: Some(cause) }) => {
+            assert_eq!(cause.host, Some(name("worker-2")));
+        }
+        next => panic!("{next:?}"),
+    }
 }
