@@ -20,6 +20,18 @@ pub enum JournalError {
         /// Its mode bits.
         mode: u32,
     },
+    /// The state directory is another user's: what we write into it they could not read.
+    Foreign {
+        /// Which path.
+        path: PathBuf,
+        /// The user it belongs to.
+        owner: u32,
+    },
+    /// The ledger was removed or replaced while we wrote it.
+    Gone {
+        /// Which path.
+        path: PathBuf,
+    },
     /// Another process works with this state directory.
     Locked {
         /// Its own words: who, process, since when.
@@ -56,6 +68,8 @@ impl fmt::Display for JournalError {
             Self::Exposed { path, mode } => {
                 write!(f, "{} has mode {mode:o}; others must not be able to look into it", path.display())
             }
+            Self::Foreign { path, owner } => write!(f, "{} belongs to the user {owner}, who is not us", path.display()),
+            Self::Gone { path } => write!(f, "{} was removed or replaced while it was written", path.display()),
             Self::Locked { holder } => write!(f, "another run holds the state directory: {holder}"),
             Self::Database(error) => write!(f, "the ledger: {error}"),
             Self::Later { version } => write!(f, "the ledger has format {version}, which this version does not know"),

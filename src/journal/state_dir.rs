@@ -21,11 +21,14 @@ impl StateDir {
     /// Opens the directory, making it if need be.
     ///
     /// # Errors
-    /// If it cannot be made or written, or if others may look into it.
+    /// If it cannot be made or written, is another user's, or if others may look into it.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         let io = |source| JournalError::Io { path: path.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
         let metadata = fs::metadata(path).map_err(io)?;
+        if metadata.uid() != rustix::process::geteuid().as_raw() {
+            return Err(JournalError::Foreign { path: path.to_owned(), owner: metadata.uid() });
+        }
         if metadata.mode() & 0o077 != 0 {
             return Err(JournalError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
         }
@@ -60,6 +63,12 @@ impl StateDir {
         }
         file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(io)?;
         Ok(StateLock(file))
+    }
+
+    /// Whether the key of all fingerprints was made before.
+    #[must_use]
+    pub fn has_key(&self) -> bool {
+        self.join("fingerprint.key").exists()
     }
 
     /// The key of all fingerprints; `random` makes it the first time.

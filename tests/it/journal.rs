@@ -172,3 +172,52 @@ fn a_later_format_is_refused() {
     assert!(matches!(Journal::open(&dir), Err(JournalError::Later { version: 9 })));
     assert!(matches!(Journal::open_to_read(&dir), Err(JournalError::Later { version: 9 })));
 }
+
+#[test]
+fn a_ledger_that_was_removed_or_replaced_takes_no_more_entries() {
+    for replaced in [false, true] {
+        let (_temp, dir) = state();
+        let mut journal = written(&dir);
+        std::fs::remove_file(dir.join("ledger.db")).unwrap();
+        if replaced {
+            std::fs::write(dir.join("ledger.db"), "").unwrap();
+        }
+        assert!(matches!(journal.append(&run(), &three()[1..]), Err(JournalError::Gone { .. })));
+        assert!(matches!(journal.append(&run(), &three()[1..]), Err(JournalError::Poisoned)));
+    }
+}
+
+#[test]
+fn a_list_of_runs_reads_their_turns_only() {
+    let (_temp, dir) = state();
+    drop(written(&dir));
+    let db = rusqlite::Connection::open(dir.join("ledger.db")).unwrap();
+    // Nothing but turns can be read: every other entry would make the list fail.
+    db.execute_batch(
+        "DROP TRIGGER entries_stay; INSERT INTO entries SELECT seq + 3, run, 0, 0, '{\"step-', hash FROM entries",
+    )
+    .unwrap();
+    drop(db);
+    let journal = Journal::open(&dir).unwrap();
+    let runs = journal.runs().unwrap();
+    assert_eq!((runs[0].playbook.as_str(), runs[0].operator.as_str()), ("p", "op@here"));
+    assert_eq!((runs[0].decision, runs[0].verdict), (Some(Decision::Rollback), Some(Verdict::Refused)));
+    drop(journal);
+    let db = rusqlite::Connection::open(dir.join("ledger.db")).unwrap();
+    let sql = "EXPLAIN QUERY PLAN SELECT event FROM entries
+        WHERE event LIKE '{\"run-%' OR event LIKE '{\"decided\"%' OR event LIKE '{\"resumed\"%' ORDER BY run, seq";
+    let plan: String = db.query_row(sql, [], |row| row.get(3)).unwrap();
+    assert!(plan.contains("turns"), "{plan}");
+}
+
+#[test]
+fn a_run_is_found_by_the_beginning_of_its_name() {
+    let (_temp, dir) = state();
+    let mut journal = written(&dir);
+    let other: RunId = "01JOTHER".parse().unwrap();
+    journal.begin_run(&other, &plan(), "op@here", &[]).unwrap();
+    let found = |beginning: &str| journal.runs_like(beginning).unwrap();
+    assert_eq!(found("01jr"), [run()]);
+    assert_eq!(found("01J"), [other, run()]);
+    assert_eq!(found("%"), []);
+}
