@@ -85,11 +85,12 @@ pub fn parse_inspected(printed: &Secret, rows: usize) -> Result<Vec<Result<Secre
     lines.into_iter().map(|line| parse(line).ok_or_else(broken)).collect()
 }
 
-/// The four scripts of a change: `cut`, `revert`, `which` and `rehearse`.
+/// The five scripts of a change: `cut`, `revert`, `which` and `rehearse`, and `restore` for a person who has looked: it puts the old
+/// values back whatever is held now.
 ///
 /// # Errors
 /// If a statement of the playbook cannot be used.
-pub fn stage_sql(rows: &[SqlRow<'_>]) -> Result<[(&'static str, Secret); 4], SqlError> {
+pub fn stage_sql(rows: &[SqlRow<'_>]) -> Result<[(&'static str, Secret); 5], SqlError> {
     let (forth, back) = (moves(rows, |row| (row.old, row.new))?, moves(rows, |row| (row.new, row.old))?);
     let script = |middle: &[&[u8]], end: &[u8]| {
         let mut sql = opening();
@@ -98,11 +99,18 @@ pub fn stage_sql(rows: &[SqlRow<'_>]) -> Result<[(&'static str, Secret); 4], Sql
         push(&mut sql, &[end]);
         Secret::new(std::mem::take(&mut *sql))
     };
+    let mut restore = opening();
+    push(&mut restore, &[b"BEGIN IMMEDIATE;\n"]);
+    for row in rows {
+        push(&mut restore, &[&bind(row.write, row.host, Some(row.old))?, b";\n"]);
+    }
+    push(&mut restore, &[b"COMMIT;\n"]);
     Ok([
         ("cut", script(&[&forth], b"COMMIT;\n")),
         ("revert", script(&[&back], b"COMMIT;\n")),
         ("which", which(rows)?),
         ("rehearse", script(&[&forth, &back], b"ROLLBACK;\n")),
+        ("restore", Secret::new(std::mem::take(&mut *restore))),
     ])
 }
 

@@ -96,6 +96,12 @@ pub struct HostPlan {
     /// How the program gets its rights.
     #[serde(rename = "become")]
     pub become_user: Become,
+    /// Its login directory, to which relative paths are relative. For a person who must mend the host by hand.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub login: String,
+    /// Where it keeps the state of runs. For a person who must mend the host by hand.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub state: String,
     /// What is changed, in this order (and taken back in the reverse one).
     pub changes: Vec<Change>,
     /// What makes the services take it.

@@ -16,6 +16,10 @@ pub struct HostFacts {
     pub address: String,
     /// How the program got its rights there.
     pub become_user: Become,
+    /// Its login directory.
+    pub login: String,
+    /// Where it keeps the state of runs.
+    pub state: String,
     /// What it holds, change by change in the draft's order.
     pub changes: Vec<Result<ChangeFacts, Reason>>,
     /// Probes that cannot be tried there, and why.
@@ -107,6 +111,8 @@ fn host_plan(host: &DraftHost, said: &HostFacts, changes: Vec<Change>) -> HostPl
     HostPlan {
         address: said.address.clone(),
         become_user: said.become_user,
+        login: said.login.clone(),
+        state: said.state.clone(),
         changes,
         activate: host.activate.clone(),
         verify: host.verify.clone(),

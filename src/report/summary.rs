@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::coordinator::Run;
-use crate::model::{Decision, Entry, Event, HostName, HostState, Millis, Plan, Reason, RunId, Step, Verdict, fold_few};
+use crate::model::{
+    Decision, Entry, Event, HostName, HostState, Millis, Plan, Reason, ReasonKind, RunId, Step, Verdict, fold_few,
+};
 
-use super::{hint, plural};
+use super::{by_hand, hint, plural, where_by_hand};
 
 /// How many names or ranges of names are shown of a set of hosts.
 const NAMES_MAX: usize = 8;
@@ -37,6 +39,8 @@ pub struct Summary {
     pub unproved: Vec<HostName>,
     /// Hosts on which the run left something.
     pub left_over: Vec<HostName>,
+    /// Commands that mend a host without lockturn, with the place to paste them.
+    pub by_hand: BTreeMap<HostName, Vec<String>>,
 }
 
 /// Sums up what these entries tell.
@@ -60,12 +64,14 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
     // A cut that began under another process's clock was not measured, and is not said to be short.
     let between = |wanted| if cut_before { None } else { Some(ended(wanted)?.since(began?)) };
     let failed = earlier.iter().chain(entries).filter_map(|entry| match &entry.event {
-        Event::StepFailed { host, step, reason, .. } => Some((host.clone(), *step, with_hint(reason))),
+        Event::StepFailed { host, step, reason, .. } if reason.kind != ReasonKind::Fleet => {
+            Some((host.clone(), *step, with_hint(reason)))
+        }
         _ => None,
     });
     let decision = run.decision();
     let states: BTreeMap<_, _> = run.hosts().iter().map(|(name, host)| (name.clone(), host.state(decision))).collect();
-    let troubles = run
+    let troubles: Vec<_> = run
         .hosts()
         .iter()
         .filter_map(|(name, host)| {
@@ -73,6 +79,7 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
             Some((name.clone(), host.state(decision), trouble.step, with_hint(&trouble.reason)))
         })
         .collect();
+    let by_hand = troubles.iter().map(|(name, _, step, _)| (name.clone(), to_paste(id, plan, name, &[*step])));
     let cause = run.cause().map(|cause| match (&cause.host, cause.step) {
         (Some(host), Some(step)) => format!("{host}, {step}: {}", cause.reason),
         _ => cause.reason.to_string(),
@@ -87,6 +94,7 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         proofs: plan.hosts.values().flat_map(|host| &host.verify).filter(|p| p.probe.check.is_proof()).count(),
         left_over: run.hosts().iter().filter(|(_, host)| host.left_over()).map(|(name, _)| name.clone()).collect(),
         failed: failed.collect(),
+        by_hand: by_hand.filter(|(_, lines)| !lines.is_empty()).collect(),
         states,
         troubles,
         cause,
@@ -97,7 +105,25 @@ fn with_hint(reason: &Reason) -> String {
     hint(reason.kind).map_or_else(|| reason.to_string(), |hint| format!("{reason}\n      hint: {hint}"))
 }
 
+/// The commands of these steps on a host, below a line that says where they belong.
+fn to_paste(run: &RunId, plan: &Plan, name: &HostName, steps: &[Step]) -> Vec<String> {
+    let Some(host) = plan.hosts.get(name) else { return Vec::new() };
+    let commands: Vec<String> = steps.iter().flat_map(|step| by_hand(run, host, *step)).collect();
+    let heading = format!("      by hand, on {}:", where_by_hand(host));
+    let lines = commands.iter().map(|command| format!("        {command}"));
+    if commands.is_empty() { commands } else { std::iter::once(heading).chain(lines).collect() }
+}
+
 impl Summary {
+    /// Without its ledger a run cannot be resumed: every host is told what puts it back and what is to be removed there.
+    pub fn take_back_by_hand(&mut self, plan: &Plan, run: &Run) {
+        let commit = run.decision() == Some(Decision::Commit);
+        for (name, host) in run.hosts().iter().filter(|(_, host)| host.left_over()) {
+            let steps: &[Step] = if host.moved() && !commit { &[Step::Revert, Step::Clean] } else { &[Step::Clean] };
+            self.by_hand.insert(name.clone(), to_paste(&self.run, plan, name, steps));
+        }
+    }
+
     /// As it is printed.
     #[must_use]
     pub fn render(&self) -> String {
@@ -184,12 +210,12 @@ impl Summary {
         }
         for (host, state, step, reason) in &self.troubles {
             lines.push(format!("  {host}  {state} in `{step}`: {reason}"));
-            if matches!(step, Step::Revert | Step::Reactivate | Step::Reverify) {
-                let run = &self.run;
-                lines.push(format!(
-                    "      by hand: the old content is kept there beside each file as `.lockturn-{run}-N/old`;"
-                ));
-                lines.push("      move it over the file, restart the service, then resume".to_owned());
+            lines.extend(self.by_hand.get(host).into_iter().flatten().cloned());
+        }
+        for (host, commands) in &self.by_hand {
+            if !self.troubles.iter().any(|(named, ..)| named == host) {
+                lines.push(format!("  {host}"));
+                lines.extend(commands.iter().cloned());
             }
         }
         lines

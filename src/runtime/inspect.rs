@@ -6,8 +6,8 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::edit;
-use crate::host::{CallError, CommandOutput, FileFacts, Request, inspect_sql, parse_inspected};
-use crate::model::{FingerprintKey, Reason, ReasonKind, Secret, ValueId};
+use crate::host::{CallError, CommandOutput, FileFacts, HelloFacts, Request, inspect_sql, parse_inspected};
+use crate::model::{FingerprintKey, Reason, ReasonKind, Secret, ValueId, harmless};
 use crate::plan::{ChangeFacts, DraftChange, DraftHost, HostFacts};
 
 use super::actor::{Actor, STEP_MAX, Who};
@@ -17,6 +17,8 @@ const READ_SECONDS: u64 = 30;
 
 /// What was read on one host: what the plan may know of it, and the bytes that only the run may have.
 pub struct Inspected {
+    /// Runs that have left something there.
+    pub left: Vec<String>,
     /// For the plan.
     pub facts: HostFacts,
     /// The value at each place.
@@ -39,15 +41,19 @@ pub struct Content {
 /// # Errors
 /// Only if the host cannot be asked at all; what is wrong with one place is in the facts.
 pub async fn inspect(actor: &mut Actor, draft: &DraftHost, key: &FingerprintKey) -> Result<Inspected, Reason> {
-    actor.connect().await?;
+    let HelloFacts { login, state, .. } = actor.connect().await?.clone();
     let Who { endpoint, become_user, .. } = actor.who();
     let facts = HostFacts {
         address: format!("{}:{}", endpoint.address, endpoint.port),
         become_user: *become_user,
+        login,
+        state,
         changes: Vec::new(),
         probes: super::verify::hindrances(actor, &draft.verify).await?,
     };
-    let mut inspected = Inspected { facts, values: BTreeMap::new(), contents: BTreeMap::new() };
+    let left = actor.call(&Request::Leftovers, STEP_MAX).await.map_err(|error| error.reason().clone())?;
+    let left = String::from_utf8_lossy(left.expose()).lines().map(harmless).collect();
+    let mut inspected = Inspected { left, facts, values: BTreeMap::new(), contents: BTreeMap::new() };
     for (position, change) in draft.changes.iter().enumerate() {
         let read = match change {
             DraftChange::File { path, follow, edits } => {

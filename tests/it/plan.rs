@@ -78,7 +78,14 @@ fn fingerprint(value: &str) -> Fingerprint {
 
 fn facts(changes: Vec<ChangeFacts>) -> HostFacts {
     let changes = changes.into_iter().map(Ok).collect();
-    HostFacts { address: "127.0.0.1:22".to_owned(), become_user: Become::None, changes, probes: Vec::new() }
+    HostFacts {
+        address: "127.0.0.1:22".to_owned(),
+        become_user: Become::None,
+        login: "/home/op".to_owned(),
+        state: "/var/lib/lockturn".to_owned(),
+        changes,
+        probes: Vec::new(),
+    }
 }
 
 fn file_facts(value: &str) -> HostFacts {

@@ -22,16 +22,37 @@ fn plan() -> Plan {
     let host = HostPlan {
         address: String::new(),
         become_user: Become::None,
+        login: "/home/op".to_owned(),
+        state: "/var/lib/lockturn".to_owned(),
         changes: Vec::new(),
         activate: Vec::new(),
         verify: Vec::new(),
+    };
+    let b = HostPlan {
+        address: "192.0.2.1:22".to_owned(),
+        become_user: Become::Sudo,
+        changes: vec![
+            Change::File {
+                path: "/opt/my app/.env".to_owned(),
+                real_path: "/opt/my app/.env".to_owned(),
+                content: "7766554433221100".to_owned().try_into().unwrap(),
+                edits: Vec::new(),
+            },
+            Change::Sqlite { file: "my data.db".to_owned(), rows: Vec::new() },
+        ],
+        activate: vec![Activation::Systemd {
+            action: UnitAction::Restart,
+            unit: "app".to_owned(),
+            deadline: Millis(1),
+        }],
+        ..host.clone()
     };
     Plan {
         version: PLAN_VERSION,
         playbook: "p".to_owned(),
         summary: String::new(),
         values: BTreeMap::new(),
-        hosts: BTreeMap::from([(name("a"), host.clone()), (name("b"), host)]),
+        hosts: BTreeMap::from([(name("a"), host.clone()), (name("b"), b)]),
         activate_batches: vec![vec![name("a"), name("b")]],
         strategy: Strategy::Lockstep,
         lease: Millis(1),
@@ -96,8 +117,11 @@ fn a_revert_that_fails_is_named_with_what_to_do_and_the_other_is_back() {
           hint: the service does not read the value from where the playbook puts it, or did not restart
       b  inconsistent in `revert`: no permission
           hint: does the playbook need `become: sudo` there?
-          by hand: the old content is kept there beside each file as `.lockturn-01J-N/old`;
-          move it over the file, restart the service, then resume
+          by hand, on 192.0.2.1:22, as root:
+            cd -- /home/op
+            sqlite3 -batch -bail '/home/op/my data.db' </var/lib/lockturn/01J/c2/restore
+            cp -p -- '/opt/my app/.lockturn-01J-1/old' '/opt/my app/.lockturn-01J-1/back' && mv -f -- '/opt/my app/.lockturn-01J-1/back' '/opt/my app/.env'
+            systemctl reset-failed -- app; systemctl restart -- app
       left-overs    b
     next: lockturn resume 01J
     ");
@@ -159,6 +183,8 @@ fn fleet(workers: usize) -> Plan {
     let host = |owner: Option<&HostName>, secret: &str, verify: Vec<PlannedProbe>| HostPlan {
         address: "192.0.2.1:22".to_owned(),
         become_user: Become::Sudo,
+        login: String::new(),
+        state: String::new(),
         changes: vec![Change::File {
             path: "/opt/app/.env".to_owned(),
             real_path: "/opt/app/.env".to_owned(),

@@ -1,0 +1,104 @@
+//! Commands that a person can paste on a host which could not be mended through lockturn.
+
+use crate::model::{Activation, Become, Change, HostPlan, RunId, Step};
+
+/// The commands that do by hand what this step could not do; none where only `resume` can.
+///
+/// They may be pasted more than once, and on a host that is back already.
+#[must_use]
+pub fn by_hand(run: &RunId, host: &HostPlan, step: Step) -> Vec<String> {
+    let change = |(at, change)| put_back(run, host, at + 1, change);
+    let back = host.changes.iter().enumerate().rev().map(change);
+    let activate = host.activate.iter().flat_map(activate);
+    // Words of a command may name what lies in the login directory.
+    let relative = std::iter::once(format!("cd -- {}", quote(&host.login)));
+    let in_login =
+        |commands: Vec<String>| if commands.is_empty() { commands } else { relative.chain(commands).collect() };
+    match step {
+        Step::Revert => in_login(back.chain(activate).collect()),
+        Step::Reactivate | Step::Reverify => in_login(activate.collect()),
+        Step::Clean => clean(run, host),
+        Step::Lock | Step::Stage | Step::Arm | Step::Cut | Step::Activate | Step::Verify | Step::Confirm => Vec::new(),
+    }
+}
+
+/// Where and as whom they are to be pasted.
+#[must_use]
+pub fn where_by_hand(host: &HostPlan) -> String {
+    match host.become_user {
+        Become::Sudo => format!("{}, as root", host.address),
+        Become::None => format!("{}, as the user of the inventory", host.address),
+    }
+}
+
+/// The old content over whatever is held now.
+fn put_back(run: &RunId, host: &HostPlan, number: usize, change: &Change) -> String {
+    let kept = |name: &str| quote(&format!("{}/{run}/c{number}/{name}", host.state));
+    match change {
+        Change::File { real_path, .. } => {
+            // A copy of the backup, which stays: so it may be pasted again, and on a host where the backup is the file itself.
+            let beside = beside(run, real_path, number);
+            let (backup, copy) = (quote(&format!("{beside}/old")), quote(&format!("{beside}/back")));
+            format!("cp -p -- {backup} {copy} && mv -f -- {copy} {}", quote(real_path))
+        }
+        Change::Sqlite { file, .. } => {
+            // Older ones take no `--`, so the path is absolute.
+            let file = if file.starts_with('/') { file.clone() } else { format!("{}/{file}", host.login) };
+            format!("sqlite3 -batch -bail {} <{}", quote(&file), kept("restore"))
+        }
+        Change::Command { write, .. } => format!("{} <{}", words(write), kept("old")),
+    }
+}
+
+fn activate(activation: &Activation) -> Vec<String> {
+    match activation {
+        Activation::Systemd { action, unit, .. } => {
+            let unit = quote(unit);
+            // A unit that hit its start limit refuses every start.
+            vec![format!("systemctl reset-failed -- {unit}; systemctl {action} -- {unit}")]
+        }
+        Activation::Command { run, .. } => vec![words(run)],
+    }
+}
+
+fn clean(run: &RunId, host: &HostPlan) -> Vec<String> {
+    let files = host.changes.iter().enumerate().filter_map(|(at, change)| match change {
+        Change::File { real_path, .. } => Some(format!("rm -rf -- {}", quote(&beside(run, real_path, at + 1)))),
+        Change::Sqlite { .. } | Change::Command { .. } => None,
+    });
+    let (state, lock) = (quote(&format!("{}/{run}", host.state)), quote(&format!("{}/lock", host.state)));
+    // The lock may be another run's by now.
+    files.chain([format!("rm -rf -- {state}; if grep -qxF -- {run} {lock}; then rm -f -- {lock}; fi")]).collect()
+}
+
+/// The directory of a change beside its target, as the program on the host makes it.
+fn beside(run: &RunId, target: &str, number: usize) -> String {
+    let dir = target.rsplit_once('/').map_or("", |(dir, _)| dir);
+    format!("{dir}/.lockturn-{run}-{number}")
+}
+
+fn words(words: &[String]) -> String {
+    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// As one word of any POSIX shell.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_read_differently_is_quoted() {
+        assert_eq!(quote("/opt/nanoclaw/.env"), "/opt/nanoclaw/.env");
+        assert_eq!(quote("/opt/my app/$(id)'s"), r"'/opt/my app/$(id)'\''s'");
+        assert_eq!(quote(""), "''");
+    }
+}
