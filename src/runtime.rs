@@ -15,6 +15,7 @@ pub mod mint;
 pub mod random;
 pub mod step;
 pub mod vault;
+pub mod veil;
 pub mod verify;
 
 pub use fleet::{Fleet, Surroundings};

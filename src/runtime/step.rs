@@ -1,6 +1,6 @@
 //! What each step asks of a host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::actor::{Actor, STEP_MAX};
 use super::drive::Outcome;
 use super::inspect::Content;
 use super::vault::{Pair, Vault};
+use super::veil::veil;
 use super::verify::{Direction, Verifier};
 
 /// Under this name a host keeps the values of the run until it is cleaned.
@@ -51,8 +52,21 @@ pub async fn perform(actor: &mut Actor, work: &Work, step: Step) -> Outcome {
     };
     match done {
         Ok(()) => Outcome::Done,
-        Err(CallError::Refused(reason)) => Outcome::Failed(reason),
-        Err(CallError::Lost(reason)) => Outcome::Unknown(reason),
+        Err(CallError::Refused(reason)) => Outcome::Failed(veil(reason, work.values())),
+        Err(CallError::Lost(reason)) => Outcome::Unknown(veil(reason, work.values())),
+    }
+}
+
+impl Work {
+    /// The names of the values that this host has to do with.
+    fn needed(&self) -> BTreeSet<&ValueId> {
+        let changed = self.plan.changes.iter().flat_map(Change::values);
+        changed.chain(self.plan.verify.iter().filter_map(|planned| planned.value.as_ref())).collect()
+    }
+
+    fn values(&self) -> impl Iterator<Item = &Secret> {
+        let pairs = self.needed().into_iter().filter_map(|id| self.vault.get(id));
+        pairs.flat_map(|pair| [&*pair.old, &*pair.new])
     }
 }
 
@@ -61,15 +75,10 @@ async fn plain(actor: &mut Actor, request: &Request<'_>) -> Result<(), CallError
 }
 
 async fn stage(actor: &mut Actor, work: &Work) -> Result<(), CallError> {
-    let mut needed: Vec<&ValueId> = Vec::new();
     for (position, change) in work.plan.changes.iter().enumerate() {
         stage_change(actor, work, position, change).await?;
-        needed.extend(change.values());
     }
-    needed.extend(work.plan.verify.iter().filter_map(|planned| planned.value.as_ref()));
-    needed.sort();
-    needed.dedup();
-    let kept = work.vault.to_keep(needed);
+    let kept = work.vault.to_keep(work.needed());
     plain(actor, &Request::Keep { name: KEPT, bytes: &kept }).await?;
     plain(actor, &Request::Rehearse).await
 }
