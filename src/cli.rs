@@ -20,6 +20,7 @@ mod session;
 mod status;
 mod surroundings;
 
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -41,9 +42,13 @@ pub fn main() -> ExitCode {
             return Exit::Bug.into();
         }
     };
-    let ended = runtime.block_on(run(args));
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(args))));
     // What still waits for a dead host must not hold up the answer.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    let ended = ended.unwrap_or_else(|_| {
+        let bug = CliError::new(Exit::Bug, "a bug in lockturn, told above; a run that was begun is as it was then");
+        Err(bug.hint("lockturn runs shows whether one is unfinished; lockturn resume finishes it"))
+    });
     match ended {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -54,6 +59,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<Exit, CliError> {
+    surroundings::outlive_file_limits();
     match &args.verb {
         Verb::Init { dir } => init::run(dir),
         Verb::Check { playbooks } => files::check(&args, playbooks),

@@ -1,26 +1,28 @@
 //! `runs`, `show` and `ledger verify`: what was done, from the ledger alone.
 
+use std::fmt::Write as _;
+
 use crate::coordinator::Run;
-use crate::journal::Journal;
-use crate::model::{Entry, RunId, Verdict};
-use crate::report::summarise;
+use crate::journal::{Journal, JournalError};
+use crate::model::{Entry, Verdict};
+use crate::report::{Json, Plain, Reporter as _, summarise};
 use crate::runtime::clock;
 
 use super::args::Output;
-use super::session::{journal, state_dir};
+use super::session::{find_run, journal, state_dir};
 use super::{Args, CliError, Exit, say};
 
 fn open(args: &Args) -> Result<Option<Journal>, CliError> {
     Journal::open_to_read(&state_dir(args)?).map_err(journal)
 }
 
-/// `runs`.
+/// `runs`: the newest first.
 pub(super) fn runs(args: &Args) -> Result<Exit, CliError> {
     let runs = match open(args)? {
         Some(ledger) => ledger.runs().map_err(journal)?,
         None => Vec::new(),
     };
-    for run in &runs {
+    for run in runs.iter().rev() {
         let verdict = run.verdict.map_or("unfinished", Verdict::label);
         let began = clock::iso(run.began_unix);
         if args.output == Some(Output::Json) {
@@ -39,37 +41,52 @@ pub(super) fn runs(args: &Args) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// `show`.
-pub(super) fn show(args: &Args, text: &str) -> Result<Exit, CliError> {
-    let id: RunId = text.parse().map_err(|error| CliError::new(Exit::Usage, format!("`{text}`: {error}")))?;
-    let missing = || CliError::new(Exit::Usage, format!("there is no run `{id}`")).hint("lockturn runs lists them");
+/// `show`: what happened when, where each host stands, and the same words as at the end of the run.
+pub(super) fn show(args: &Args, beginning: &str) -> Result<Exit, CliError> {
+    let missing = || journal(JournalError::NoSuchRun(beginning.to_owned()));
     let ledger = open(args)?.ok_or_else(missing)?;
+    let id = find_run(&ledger, beginning)?;
     let (plan, entries) = (ledger.plan(&id).map_err(journal)?, ledger.entries(&id).map_err(journal)?);
     if args.output == Some(Output::Json) {
-        let mut json = crate::report::Json::new(std::io::stdout());
-        entries.iter().for_each(|entry| crate::report::Reporter::entry(&mut json, entry));
+        let mut json = Json::new(std::io::stdout());
+        entries.iter().for_each(|entry| json.entry(entry));
         return Ok(Exit::Done);
     }
-    for Entry { at_unix, event, .. } in &entries {
-        let data = serde_json::to_value(event).unwrap_or_default();
-        let data = data.as_object().and_then(|fields| fields.values().next()).map(ToString::to_string);
-        say::out(&format!(
-            "{}  {:14} {}\n",
-            clock::iso(*at_unix),
-            event.label(),
-            crate::model::harmless(&data.unwrap_or_default())
-        ));
+    let run = Run::replay(&plan, entries.iter().map(|entry| &entry.event)).map_err(|error| {
+        CliError::new(Exit::PersonMustLook, format!("the ledger tells a run that cannot be: {error}"))
+            .hint("lockturn ledger verify")
+    })?;
+    say::out(&timeline(&entries));
+    say::out("\n");
+    let width = run.hosts().keys().map(|name| name.as_str().len()).max().unwrap_or(0);
+    for (name, host) in run.hosts() {
+        let state = host.state(run.decision());
+        let trouble = host.trouble().map(|trouble| format!("  in `{}`: {}", trouble.step, trouble.reason));
+        say::out(&format!("{name:width$}  {state}{}\n", trouble.unwrap_or_default()));
     }
-    let run = Run::replay(&plan, entries.iter().map(|entry| &entry.event))
-        .map_err(|error| CliError::new(Exit::PersonMustLook, error.to_string()).hint("lockturn ledger verify"))?;
     say::out(&format!("\n{}", summarise(&id, &plan, &run, &entries).render()));
     Ok(Exit::Done)
+}
+
+/// The lines that were said while the run went on, each with its time: as many for ten thousand hosts as for three.
+fn timeline(entries: &[Entry]) -> String {
+    let (mut plain, mut text) = (Plain::new(Vec::new()), String::new());
+    for entry in entries {
+        plain.entry(entry);
+        for line in plain.take().lines() {
+            let _infallible = writeln!(text, "{}  {line}", clock::iso(entry.at_unix));
+        }
+    }
+    text
 }
 
 /// `ledger verify`.
 pub(super) fn verify(args: &Args) -> Result<Exit, CliError> {
     let count = match open(args)? {
-        Some(ledger) => ledger.verify().map_err(journal)?,
+        Some(ledger) => ledger.verify().map_err(|error| match error {
+            JournalError::Broken(_) => CliError { exit: Exit::PersonMustLook, ..journal(error) },
+            error => journal(error),
+        })?,
         None => 0,
     };
     say::out(&format!("{count} entries, each as it was written\n"));

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::coordinator::Run;
+use crate::coordinator::{Host, Run};
 use crate::host::Request;
-use crate::model::{Decision, Event, Fingerprint, Plan, RunId, ValueId};
+use crate::model::{Decision, Event, Fingerprint, HostName, Plan, RunId, ValueId};
 use crate::runtime::actor::{STEP_MAX, Who};
 use crate::runtime::drive::Voices;
 use crate::runtime::step::KEPT;
 use crate::runtime::{Fleet, Vault};
 
 use super::rotate::go;
-use super::session::{Session, interrupts, journal};
+use super::session::{Session, find_run, interrupts, journal};
 use super::{Args, CliError, Exit, files, say, surroundings};
 
 /// `resume`.
@@ -28,6 +28,7 @@ pub(super) async fn rollback(args: &Args, run: Option<&str>) -> Result<Exit, Cli
 async fn take_up(args: &Args, wanted: Option<&str>, back: bool) -> Result<Exit, CliError> {
     let inventory = files::inventory(args)?;
     let mut session = Session::open(args)?;
+    let mut interrupts = interrupts()?;
     let run = which(&session, wanted)?;
     let plan = session.journal.plan(&run).map_err(journal)?;
     let entries = session.journal.entries(&run).map_err(journal)?;
@@ -67,14 +68,21 @@ async fn take_up(args: &Args, wanted: Option<&str>, back: bool) -> Result<Exit, 
         Event::ValuesMinted { values } => Some(values.clone()),
         _ => None,
     });
-    let vault = Arc::new(recover(&session, &fleet, &plan, &minted.unwrap_or_default()).await);
-    let mut interrupts = interrupts()?;
+    let minted = minted.unwrap_or_default();
+    let vault = tokio::select! {
+        biased;
+        Some(()) = interrupts.recv() => {
+            return Err(CliError::new(Exit::PersonMustLook, format!("interrupted; the run {run} was left as it was"))
+                .hint(format!("lockturn resume {run}")));
+        }
+        vault = recover(&session, &fleet, &state, &plan, &minted) => Arc::new(vault),
+    };
     go(session, run, plan, state, &mut fleet, vault, BTreeMap::new(), &mut interrupts).await
 }
 
 fn which(session: &Session, wanted: Option<&str>) -> Result<RunId, CliError> {
     match wanted {
-        Some(text) => text.parse().map_err(|error| CliError::new(Exit::Usage, format!("`{text}`: {error}"))),
+        Some(beginning) => find_run(&session.journal, beginning),
         None => session.unfinished()?.ok_or_else(|| {
             CliError::new(Exit::Refused, "no run is unfinished; nothing was changed").hint("lockturn runs lists them")
         }),
@@ -82,9 +90,17 @@ fn which(session: &Session, wanted: Option<&str>) -> Result<RunId, CliError> {
 }
 
 /// Takes the values back from the hosts that keep them, and believes those only whose fingerprints are in the ledger. Every host is
-/// told that this coordinator is the newest, so that an older one that wakes up is refused.
-async fn recover(session: &Session, fleet: &Fleet, plan: &Plan, minted: &BTreeMap<ValueId, Fingerprint>) -> Vault {
-    let asking = fleet.actors().map(|(name, actor)| async move {
+/// told that this coordinator is the newest, so that an older one that wakes up is refused. Hosts that the run never reached, or has
+/// cleaned, are left alone: being told would leave something there.
+async fn recover(
+    session: &Session,
+    fleet: &Fleet,
+    state: &Run,
+    plan: &Plan,
+    minted: &BTreeMap<ValueId, Fingerprint>,
+) -> Vault {
+    let involved = |name: &HostName| state.hosts().get(name).is_some_and(Host::left_over);
+    let asking = fleet.actors().filter(|(name, _)| involved(name)).map(|(name, actor)| async move {
         let mut actor = actor.lock().await;
         // A host that does not answer now is asked again by its next step, which says so.
         let _later = actor.call(&Request::Lock, STEP_MAX).await;

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 
 use crate::coordinator::Run;
 use crate::inventory::Inventory;
-use crate::model::{Event, HostName, Plan, Playbook, Reason, RunId, Verdict};
+use crate::journal::JournalError;
+use crate::model::{Event, HostName, Plan, Playbook, Reason, ReasonKind, RunId, Verdict};
 use crate::plan::{Draft, HostFacts, HostProblem, settle};
 use crate::report::{describe, hint, plural, summarise};
 use crate::runtime::drive::{DriveError, Voices, drive};
@@ -20,7 +21,7 @@ use crate::runtime::verify::Verifier;
 use crate::runtime::{Fleet, Pair, Surroundings, Vault, clock, random};
 
 use super::args::Output;
-use super::session::{Session, interrupts, journal};
+use super::session::{Session, interrupts, journal, journal_failed, unless_stopped};
 use super::{Args, CliError, Exit, files, say, surroundings};
 
 /// What was seen before anything is changed.
@@ -33,8 +34,10 @@ struct Looked {
 /// `plan`.
 pub(super) async fn plan(args: &Args, file: &Path) -> Result<Exit, CliError> {
     let (inventory, playbook, draft) = read(args, file)?;
-    let mut session = Session::open(args)?;
-    let looked = look(args, &mut session, &inventory, &playbook, &draft, &new_run()).await?;
+    let mut session = Session::open_to_look(args)?;
+    let mut interrupts = interrupts()?;
+    let run = new_run();
+    let looked = unless_stopped(&mut interrupts, look(args, &mut session, &inventory, &playbook, &draft, &run)).await?;
     session.reporter.finish();
     if args.output == Some(Output::Json) {
         let json = serde_json::to_string(&looked.plan).expect("a plan has only string keys and finite numbers");
@@ -50,23 +53,28 @@ pub(super) async fn plan(args: &Args, file: &Path) -> Result<Exit, CliError> {
 pub(super) async fn rotate(args: &Args, file: &Path) -> Result<Exit, CliError> {
     let (inventory, playbook, draft) = read(args, file)?;
     let mut session = Session::open(args)?;
+    // Nothing is built upon a ledger that was tampered with.
+    session.journal.verify().map_err(journal)?;
     if let Some(run) = session.unfinished()? {
         return Err(CliError::new(Exit::Locked, format!("the run {run} is not finished, and hosts may still hold it"))
             .hint(format!("lockturn resume {run}")));
     }
     let mut interrupts = interrupts()?;
     let run = new_run();
-    let looked = tokio::select! {
-        looked = look(args, &mut session, &inventory, &playbook, &draft, &run) => looked?,
-        _ = interrupts.recv() => return Err(CliError::new(Exit::Refused, "interrupted; nothing was changed")),
-    };
+    let looked = unless_stopped(&mut interrupts, look(args, &mut session, &inventory, &playbook, &draft, &run)).await?;
     session.reporter.finish();
     say::err(&describe(&looked.plan));
     let hosts = plural(looked.plan.hosts.len(), "host");
-    if !args.yes && !surroundings::confirm(&format!("Rotate now on {hosts}?"))? {
+    if !args.yes && !unless_stopped(&mut interrupts, confirm(format!("Rotate now on {hosts}?"))).await? {
         return Err(CliError::new(Exit::Refused, "not confirmed; nothing was changed"));
     }
     begin(session, run, looked, &mut interrupts).await
+}
+
+/// Asks on a thread of its own, so that Ctrl-C is heard at the question too.
+async fn confirm(question: String) -> Result<bool, CliError> {
+    let asked = tokio::task::spawn_blocking(move || surroundings::confirm(&question)).await;
+    asked.unwrap_or_else(|error| Err(CliError::new(Exit::Bug, error.to_string())))
 }
 
 fn read(args: &Args, file: &Path) -> Result<(Inventory, Playbook, Draft), CliError> {
@@ -102,6 +110,11 @@ async fn look(
     let mut problems = Vec::new();
     for (host, said) in said {
         match said {
+            Ok(Inspected { left, .. }) if !left.is_empty() => {
+                let reason =
+                    Reason::new(ReasonKind::HostLocked, format!("the run {} holds this host", left.join(", ")));
+                problems.push(HostProblem { host, place: String::new(), reason });
+            }
             Ok(read) => {
                 facts.insert(host.clone(), read.facts.clone());
                 inspected.insert(host, read);
@@ -208,7 +221,7 @@ pub(super) async fn go(
             vault: Arc::clone(&vault),
             contents: Arc::new(contents.remove(host).unwrap_or_default()),
             lease: plan.lease,
-            verifier: Verifier { notes: tell.clone() },
+            verifier: Verifier { notes: tell.clone(), futile: fleet.futile().clone() },
         };
         fleet.assign(host.clone(), work);
     }
@@ -224,14 +237,23 @@ pub(super) async fn go(
         Err(DriveError::Illegal(_)) => Exit::Bug,
     };
     let entries = session.journal.entries(&run).unwrap_or_default();
-    let summary = summarise(&run, &plan, &state, &entries);
+    // What could not be written down was not done: the ledger knows better than the memory of this process.
+    if let (Err(DriveError::Journal(_)), Ok(durable)) =
+        (&ended, Run::replay(&plan, entries.iter().map(|entry| &entry.event)))
+    {
+        state = durable;
+    }
+    let mut summary = summarise(&run, &plan, &state, &entries);
+    if matches!(ended, Err(DriveError::Journal(JournalError::Gone { .. }))) {
+        summary.take_back_by_hand(&plan, &state);
+    }
     say::err(&format!("\n{}", summary.render()));
     match ended {
         Ok(_) => Ok(exit),
         Err(DriveError::Abandoned) => {
             Err(CliError::new(exit, "left in the middle, as you asked").hint(format!("lockturn resume {run}")))
         }
-        Err(DriveError::Journal(error)) => Err(journal(error)),
+        Err(DriveError::Journal(error)) => Err(journal_failed(&error, &run)),
         Err(DriveError::Illegal(error)) => Err(CliError::new(exit, error.to_string())),
     }
 }

@@ -24,28 +24,47 @@ pub(super) struct Session {
     pub(super) connector: Arc<Connector>,
     pub(super) cancel: CancellationToken,
     pub(super) operator: String,
-    _lock: StateLock,
+    _lock: Option<StateLock>,
 }
 
 impl Session {
     /// Takes the state directory for this process.
+    ///
+    /// # Errors
+    /// Whatever is wrong with it; nothing was changed anywhere.
     pub(super) fn open(args: &Args) -> Result<Self, CliError> {
         let dir = state_dir(args)?;
-        let operator = surroundings::operator();
         let started = crate::runtime::clock::iso_now();
-        let holder = format!("{operator}, process {}, since {started}", std::process::id());
+        let holder = format!("{}, process {}, since {started}", surroundings::operator(), std::process::id());
         let lock = dir.lock(&holder).map_err(journal)?;
+        let ledger = Journal::open(&dir).map_err(journal)?;
+        Self::with(args, &dir, ledger, Some(lock))
+    }
+
+    /// For verbs that only look: they wait for nobody, and nobody waits for them.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub(super) fn open_to_look(args: &Args) -> Result<Self, CliError> {
+        let dir = state_dir(args)?;
+        match Journal::open_to_read(&dir).map_err(journal)? {
+            Some(ledger) if dir.has_key() => Self::with(args, &dir, ledger, None),
+            // The very first command here: what is made is made by one process.
+            _ => Self::open(args),
+        }
+    }
+
+    fn with(args: &Args, dir: &StateDir, ledger: Journal, lock: Option<StateLock>) -> Result<Self, CliError> {
         let key = dir.fingerprint_key(random::bytes).map_err(journal)?;
-        let journal = Journal::open(&dir).map_err(journal)?;
         let keys = Keys::new(Box::new(surroundings::ask_passphrase), surroundings::agent());
         Ok(Self {
-            journal,
+            journal: ledger,
             key: Arc::new(key),
             reporter: reporter(args),
             since: Instant::now(),
             connector: Arc::new(Connector::new(Settings::default(), keys)),
             cancel: CancellationToken::new(),
-            operator,
+            operator: surroundings::operator(),
             _lock: lock,
         })
     }
@@ -62,22 +81,47 @@ pub(super) fn state_dir(args: &Args) -> Result<StateDir, CliError> {
     StateDir::open(&surroundings::state(args)).map_err(journal)
 }
 
-/// What the journal said, as the command's end.
+/// What the journal said before this command sent anything.
 pub(super) fn journal(error: JournalError) -> CliError {
-    let message = error.to_string();
+    let refused = CliError::new(Exit::Refused, format!("{error}; nothing was changed"));
     match error {
-        JournalError::Locked { .. } => CliError::new(Exit::Locked, message),
-        JournalError::Exposed { path, .. } => {
-            CliError::new(Exit::Refused, message).hint(format!("chmod -R go= {}", path.display()))
+        JournalError::Locked { .. } => CliError::new(Exit::Locked, error.to_string()),
+        JournalError::NoSuchRun(_) => CliError::new(Exit::Usage, error.to_string()).hint("lockturn runs lists them"),
+        JournalError::Exposed { path, .. } => refused.hint(format!("chmod -R go= {}", path.display())),
+        JournalError::Foreign { .. } => {
+            refused.hint("run lockturn as that user, or name another directory with --state")
         }
-        JournalError::NoSuchRun(_) => CliError::new(Exit::Usage, message).hint("lockturn runs lists them"),
-        JournalError::Later { .. } => CliError::new(Exit::Refused, message).hint("use the version that wrote it"),
-        JournalError::Io { .. } | JournalError::Database(_) | JournalError::Poisoned => {
-            CliError::new(Exit::PersonMustLook, format!("{message}; nothing more was sent to any host"))
-                .hint("mend the state directory, then: lockturn resume")
+        JournalError::Later { .. } => refused.hint("use the version of lockturn that wrote it"),
+        JournalError::Broken(_) => {
+            refused.hint("something else changed the ledger: keep a copy, find out what it was, then --state NEW-DIR")
         }
-        JournalError::Broken(_) => CliError::new(Exit::PersonMustLook, message)
-            .hint("the ledger was changed by something else; keep a copy before anything is done"),
+        JournalError::Io { .. } | JournalError::Database(_) | JournalError::Gone { .. } | JournalError::Poisoned => {
+            refused.hint("mend the state directory, or name another one with --state")
+        }
+    }
+}
+
+/// What the journal said in the middle of a run. The hosts are as they are.
+pub(super) fn journal_failed(error: &JournalError, run: &RunId) -> CliError {
+    let stopped = CliError::new(Exit::PersonMustLook, format!("{error}; nothing more was sent to any host"));
+    match error {
+        JournalError::Gone { .. } => {
+            stopped.hint(format!("without the ledger the run {run} cannot be resumed; the commands above take it back"))
+        }
+        _ => stopped.hint(format!("make the state directory writable again, then: lockturn resume {run}")),
+    }
+}
+
+/// The run whose name begins so.
+pub(super) fn find_run(ledger: &Journal, beginning: &str) -> Result<RunId, CliError> {
+    let mut found = ledger.runs_like(beginning).map_err(journal)?;
+    match (found.pop(), found.pop()) {
+        (Some(run), None) => Ok(run),
+        (None, _) => Err(journal(JournalError::NoSuchRun(beginning.to_owned()))),
+        (Some(one), Some(other)) => {
+            Err(CliError::new(Exit::Usage, format!("several runs begin with `{beginning}`: {other}, {one}, …"))
+                .hint("lockturn runs lists them"))
+        }
     }
 }
 
@@ -91,11 +135,27 @@ fn reporter(args: &Args) -> Box<dyn Reporter> {
     }
 }
 
+/// Does what changes nothing, unless the operator asks to stop.
+pub(super) async fn unless_stopped<T>(
+    interrupts: &mut mpsc::Receiver<()>,
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    tokio::select! {
+        biased;
+        Some(()) = interrupts.recv() => Err(CliError::new(Exit::Refused, "interrupted; nothing was changed")),
+        done = work => done,
+    }
+}
+
 /// One message for each time that the operator asks to stop: Ctrl-C, `kill`, or a terminal that went away.
 pub(super) fn interrupts() -> Result<mpsc::Receiver<()>, CliError> {
     use tokio::signal::unix::{SignalKind, signal};
     let (tell, told) = mpsc::channel(8);
     for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        // `nohup` means it.
+        if surroundings::is_ignored(kind) {
+            continue;
+        }
         let mut asked = signal(kind)
             .map_err(|error| CliError::new(Exit::Bug, format!("signals cannot be listened to: {error}")))?;
         let tell = tell.clone();

@@ -8,6 +8,7 @@ use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, getpid, getrlimit, kill_process, set_dumpable_behavior, setrlimit,
 };
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use tokio::signal::unix::SignalKind;
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
@@ -28,7 +29,25 @@ pub(super) fn harden() {
 pub(super) fn log(verbose: u8) {
     let level = ["warn", "lockturn=info", "lockturn=debug"][usize::from(verbose.min(2))];
     let filter = EnvFilter::new(format!("{level},russh=warn,hyper=warn"));
-    let _set_before = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A standard error that takes nothing more must not end a run: complaining of it there would panic.
+    let _set_before = log.log_internal_errors(false).try_init();
+}
+
+/// Whether whoever started us wants this signal to be ignored, as `nohup` does. Linux says so; elsewhere nobody is asked.
+pub(super) fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (kind.as_raw_value() - 1) & 1 == 1
+}
+
+/// A file that may not grow any more (`ulimit -f`) is an error of that file, not the end of this process.
+pub(super) fn outlive_file_limits() {
+    /// `SIGXFSZ` on every Unix.
+    const FILE_SIZE: i32 = 25;
+    // Listened to once, it never ends the process again; nobody needs to hear it.
+    let _forbidden = tokio::signal::unix::signal(SignalKind::from_raw(FILE_SIZE));
 }
 
 /// The operator's home.
