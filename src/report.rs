@@ -3,6 +3,7 @@
 //! **Invariant:** sees events only, holds no value, and never stops a run: when nobody listens any more it falls silent.
 //! Tested through `tests/it/fleet.rs` and `tests/it/report.rs`.
 
+mod by_hand;
 mod hint;
 mod json;
 mod plain;
@@ -10,6 +11,7 @@ mod plan;
 mod progress;
 mod summary;
 
+pub use by_hand::{by_hand, where_by_hand};
 pub use hint::hint;
 pub use json::Json;
 pub use plain::Plain;

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+#[path = "../support/canary.rs"]
+mod canary;
 mod coordinator;
 mod docs;
 mod dotenv;
@@ -9,8 +11,18 @@ mod files;
 mod fleet;
 mod host_program;
 mod journal;
+mod killed;
 mod lab;
+mod mended;
+mod operators;
+mod panic;
 mod plan;
 mod report;
+#[path = "../support/services.rs"]
+mod services;
 mod ssh;
+mod stopped;
+#[path = "../support/fleet.rs"]
+mod support;
+mod unheard;
 mod walls;
