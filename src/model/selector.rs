@@ -7,8 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A range names no more than this.
-const RANGE_MAX: u64 = 100_000;
+use super::range::expand_ranges;
 
 /// An expression that names hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,21 +64,12 @@ impl FromStr for Selector {
         for part in split(text) {
             let part = part.trim();
             let (effect, word) = match part.chars().next() {
-                Some('!') => (Effect::Remove, &part[1..]),
-                Some('&') => (Effect::Keep, &part[1..]),
+                Some('!') => (Effect::Remove, part[1..].trim()),
+                Some('&') => (Effect::Keep, part[1..].trim()),
                 Some(_) => (Effect::Add, part),
-                None => return Err(format!("the selector `{}` has an empty term", text.escape_debug())),
+                None => return Err(empty_term(text)),
             };
-            let fits = |c: char| c.is_ascii_alphanumeric() || "._-*?[]:=".contains(c);
-            if word.is_empty() || !word.chars().all(fits) {
-                return Err(format!("`{}` in a selector names nobody", part.escape_debug()));
-            }
-            let names = match word.split_once('=') {
-                Some((label, value)) => Names::Label(label.to_owned(), value.to_owned()),
-                None if word == "all" || word == "*" => Names::All,
-                None => Names::Patterns(range(word)?),
-            };
-            terms.push(Term { effect, names });
+            terms.push(Term { effect, names: names(word)? });
         }
         if !terms.iter().any(|term| term.effect == Effect::Add) {
             terms.insert(0, Term { effect: Effect::Add, names: Names::All });
@@ -87,6 +77,37 @@ impl FromStr for Selector {
         terms.sort_by_key(|term| term.effect != Effect::Add);
         Ok(Self { text: text.to_owned(), terms })
     }
+}
+
+fn empty_term(text: &str) -> String {
+    if text.trim().is_empty() {
+        "the selector is empty; `all` names every host".to_owned()
+    } else {
+        format!("the selector `{}` has an empty term", text.escape_debug())
+    }
+}
+
+fn names(word: &str) -> Result<Names, String> {
+    // A label's value may be whatever a person writes in one line.
+    if let Some((label, value)) = word.split_once('=') {
+        let plain = |text: &str| !text.is_empty() && !text.contains(char::is_control);
+        if !plain(label) || !plain(value) {
+            return Err(format!("`{}` in a selector should be `label=value`", word.escape_debug()));
+        }
+        return Ok(Names::Label(label.to_owned(), value.to_owned()));
+    }
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-*?[]:".contains(c);
+    if word.contains(char::is_whitespace) && word.split_whitespace().all(|word| word.chars().all(fits)) {
+        return Err(format!("`{}` in a selector has blanks; terms are joined by `,` or `:`", word.escape_debug()));
+    }
+    if word.is_empty() || !word.chars().all(fits) {
+        return Err(format!("`{}` in a selector names nobody", word.escape_debug()));
+    }
+    Ok(if word == "all" || word == "*" { Names::All } else { Names::Patterns(ranges(word)?) })
+}
+
+fn ranges(word: &str) -> Result<Vec<String>, String> {
+    expand_ranges(word).map_err(|error| format!("`{word}` in a selector: {error}"))
 }
 
 /// Parts between `:` and `,` outside brackets.
@@ -105,19 +126,6 @@ fn split(text: &str) -> Vec<&str> {
     }
     parts.push(&text[from..]);
     parts
-}
-
-/// `worker-[01:10]` is ten names.
-fn range(word: &str) -> Result<Vec<String>, String> {
-    let Some((before, rest)) = word.split_once('[') else { return Ok(vec![word.to_owned()]) };
-    let bad = || format!("`{word}` has a range that is none; `[01:10]` is one");
-    let (inside, after) = rest.split_once(']').ok_or_else(bad)?;
-    let (first, last) = inside.split_once(':').ok_or_else(bad)?;
-    let (from, to): (u64, u64) = (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
-    if to < from || to - from >= RANGE_MAX || first.len() > 12 || after.contains('[') {
-        return Err(bad());
-    }
-    Ok((from..=to).map(|number| format!("{before}{number:0width$}{after}", width = first.len())).collect())
 }
 
 impl fmt::Display for Selector {
