@@ -12,18 +12,19 @@ test: install lint test-rust test-real ## everything, on this machine (installs 
 
 install: ## what the tests need beyond a Rust toolchain and a C compiler
 	sh tests/setup/install
+	sh tests/setup/ansible
 
 lint: ## form and style
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
-	shellcheck -s sh src/host/program.sh tests/setup/install tests/setup/readers tests/real/dotenv_readers/shell.sh
+	shellcheck -s sh src/host/program.sh tests/setup/install tests/setup/ansible tests/setup/readers tests/real/dotenv_readers/shell.sh
 	shellcheck -s sh tests/hosts/boot.sh
 
 test-rust: ## what needs no packages: the same as plain `cargo test`
 	cargo test --locked
 
-test-real: ## OpenSSH, other shells, SQLite, readers of .env files
+test-real: ## OpenSSH, other shells, SQLite, readers of .env files, Ansible
 	cargo test --locked --test real
 
 test-hosts: ## real systemd hosts, Debian 12 and 13, in containers of their own (needs root)

@@ -1,13 +1,25 @@
-//! Text of an inventory into hosts and groups, and selectors into hosts.
+//! Files of an inventory into hosts and groups, and selectors into hosts.
 //!
-//! The shape is that of an Ansible YAML inventory, so an existing one works. Unknown `ansible_` variables are its own business; any
-//! other unknown variable is worth a warning, because it may be a known one misspelt.
+//! ```text
+//!   YAML, INI, `--list` JSON, programs ──► Gathered (who says what) ──► groups in groups, whose word goes first ──► Inventory
+//! ```
+//!
+//! All that Ansible reads is read as Ansible reads it (`tests/real/inventory_ansible.rs` compares). Unknown `ansible_` variables are its
+//! own business; any other unknown variable is worth a warning, because it may be a known one misspelt.
 //!
 //! **Invariant:** all errors of all files at once; no literal secret is accepted or shown. Tested in `tests/it/files.rs`.
 
+mod gathered;
 mod hosts;
-mod read;
+mod ini;
+mod list;
+mod program;
+mod resolve;
 mod select;
+mod sources;
+mod ssh_args;
 mod vars;
+mod words;
+mod yaml;
 
 pub use hosts::{Host, Inventory, Jump};

@@ -7,6 +7,7 @@ mod fold;
 mod names;
 mod plan;
 mod playbook;
+mod range;
 mod reason;
 mod secret;
 mod selector;
@@ -22,6 +23,7 @@ pub use playbook::{
     Activation, Become, Check, Expect, Generator, Placement, Playbook, Probe, Put, Rollout, SecretSpec, Strategy,
     Target, UnitAction, Unreachable,
 };
+pub use range::expand_ranges;
 pub use reason::{Reason, ReasonKind};
 pub use secret::{Fingerprint, FingerprintKey, Secret, hmac_sha256};
 pub use selector::{Effect, Names, Selector, Term};

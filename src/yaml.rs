@@ -4,9 +4,11 @@
 //! Tested through `tests/it/files.rs`.
 
 mod diagnostic;
+mod literal;
 mod node;
 mod reader;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use node::{Key, Node, Place, Value, parse};
-pub use reader::{Fields, Item, Problems, closest};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity, Shown};
+pub use literal::holds_a_secret;
+pub use node::{Budget, Key, Node, Place, Value, parse};
+pub use reader::{Fields, Item, Problems, Spot, closest};

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use crate::model::{Become, GroupName, HostName};
 use crate::yaml::{Diagnostic, Diagnostics};
 
-use super::read;
+use super::sources;
 
 /// The hosts and groups of one or more files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
     /// The hosts by name.
     pub hosts: BTreeMap<HostName, Host>,
-    /// Whom each group names, the hosts of its children too.
+    /// Whom each group names, the hosts of its children too. `all` and `ungrouped` are always there.
     pub groups: BTreeMap<GroupName, BTreeSet<HostName>>,
 }
 
@@ -30,8 +30,8 @@ pub struct Host {
     pub identity_file: Option<PathBuf>,
     /// Where its key is looked up; `~/.ssh/known_hosts` where none is given.
     pub known_hosts: Option<PathBuf>,
-    /// The host through which it is reached.
-    pub jump: Option<Jump>,
+    /// The hosts through which it is reached, the nearest to us first.
+    pub jump: Vec<Jump>,
     /// How the program gets its rights there, unless the playbook says otherwise.
     pub become_user: Become,
     /// What selectors can ask for.
@@ -43,7 +43,7 @@ pub struct Host {
 }
 
 /// The host through which another is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Jump {
     /// One of the inventory.
     Host(HostName),
@@ -59,19 +59,20 @@ pub enum Jump {
 }
 
 impl Inventory {
-    /// Reads a file, or all `.yml` and `.yaml` files of a directory together. Relative paths in it are relative to it.
+    /// Reads a file, or all files of a directory together: YAML, INI, what `ansible-inventory --list` prints, and programs that print
+    /// it; `group_vars` and `host_vars` beside them too. Relative paths in it are relative to it.
     ///
     /// # Errors
     /// All that is wrong with all files; otherwise the warnings come with the inventory.
     pub fn read(path: &Path) -> Result<(Self, Vec<Diagnostic>), Diagnostics> {
-        read::read(path)
+        sources::read(path)
     }
 
-    /// Reads a text.
+    /// Reads a text; its format is that of the file's name.
     ///
     /// # Errors
     /// As [`Inventory::read`].
     pub fn parse(file: &str, text: &str) -> Result<(Self, Vec<Diagnostic>), Diagnostics> {
-        read::parse_all(vec![(file.to_owned(), text.to_owned())], Path::new(""))
+        sources::parse(file, text)
     }
 }

@@ -34,7 +34,7 @@ impl Inventory {
                     let known = self.hosts.values().flat_map(|host| host.labels.keys()).map(String::as_str);
                     return Err(unknown(&format!("no host has the label `{label}`"), label, known));
                 }
-                Ok(hosts.filter(|(_, host)| host.labels[label] == *value).map(|(name, _)| name.clone()).collect())
+                Ok(hosts.filter(|(_, host)| glob(value, &host.labels[label])).map(|(name, _)| name.clone()).collect())
             }
             Names::Patterns(patterns) => {
                 let mut all = BTreeSet::new();

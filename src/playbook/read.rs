@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::model::{Generator, Millis, Playbook, Rollout, SecretName, SecretSpec, Strategy, Unreachable};
-use crate::yaml::{self, Diagnostic, Diagnostics, Item, Place, Problems, Severity};
+use crate::yaml::{self, Budget, Diagnostic, Diagnostics, Item, Place, Problems, Severity};
 
 use super::targets::targets;
 use super::words::{duration, selector};
@@ -41,7 +41,7 @@ pub fn read(path: &Path) -> Result<(Playbook, Vec<Diagnostic>), Diagnostics> {
 /// As [`read`].
 pub fn parse(file: &str, text: &str) -> Result<(Playbook, Vec<Diagnostic>), Diagnostics> {
     let problems = Problems::new(file, text);
-    let playbook = match yaml::parse(text) {
+    let playbook = match yaml::parse(text, Budget::SMALL) {
         Ok(root) => whole(&Item::root(&root, &problems)),
         Err((place, message)) => {
             problems.add(Severity::Error, place, "", &message, None);

@@ -55,19 +55,24 @@ impl Surroundings {
         let known_hosts = named.map_or_else(|| self.usual_known_hosts(), |path| vec![self.path(path)]);
         let identity_file = host.identity_file.as_ref().or(self.identity_file.as_ref());
         let identity_files: Vec<PathBuf> = identity_file.iter().map(|path| self.path(path)).collect();
-        let jump = match &host.jump {
-            None => None,
-            Some(Jump::Host(jump)) => self.endpoint(inventory, jump).map(Box::new),
-            Some(Jump::Other { user, address, port }) => Some(Box::new(Endpoint {
-                host: address.parse().ok()?,
-                address: address.clone(),
-                port: *port,
-                user: user.clone().unwrap_or_else(|| self.user.clone()),
-                identity_files: identity_files.clone(),
-                known_hosts: known_hosts.clone(),
-                jump: None,
-            })),
-        };
+        // Each host of the way is reached through the ones before it; the first one in its own way.
+        let mut jump: Option<Box<Endpoint>> = None;
+        for hop in &host.jump {
+            let mut next = match hop {
+                Jump::Host(name) => self.endpoint(inventory, name)?,
+                Jump::Other { user, address, port } => Endpoint {
+                    host: address.parse().ok()?,
+                    address: address.clone(),
+                    port: *port,
+                    user: user.clone().unwrap_or_else(|| self.user.clone()),
+                    identity_files: identity_files.clone(),
+                    known_hosts: known_hosts.clone(),
+                    jump: None,
+                },
+            };
+            next.jump = jump.or(next.jump);
+            jump = Some(Box::new(next));
+        }
         Some(Endpoint {
             host: name.clone(),
             address: host.address.clone(),

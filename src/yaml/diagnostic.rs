@@ -28,8 +28,17 @@ pub struct Diagnostic {
     pub message: String,
     /// What to do.
     pub hint: Option<String>,
-    /// The line, as far as it may be shown; empty if it may not.
-    pub line: String,
+    /// The line, as far as it may be shown.
+    pub shown: Shown,
+}
+
+/// A line without what could be a secret in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Its text; empty if nothing may be shown.
+    pub text: String,
+    /// Where in it the caret stands, from 1.
+    pub column: usize,
 }
 
 /// All that is wrong.
@@ -49,10 +58,9 @@ impl Diagnostic {
         let margin = " ".repeat(number.len());
         let at = if self.path.is_empty() { String::new() } else { format!("{}: ", self.path) };
         let mut text = format!("{word}: {at}{}\n{margin}--> {}:{line}:{column}\n", self.message, self.file);
-        if !self.line.is_empty() {
-            let before: String =
-                self.line.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            let _infallible = write!(text, "{margin} |\n{number} | {}\n{margin} | {before}^\n", self.line);
+        if !self.shown.text.is_empty() {
+            let before = " ".repeat(self.shown.column - 1);
+            let _infallible = write!(text, "{margin} |\n{number} | {}\n{margin} | {before}^\n", self.shown.text);
         }
         if let Some(hint) = &self.hint {
             let _infallible = writeln!(text, "{margin} = hint: {hint}");

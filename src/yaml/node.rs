@@ -5,8 +5,22 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::Spanned;
 
-/// A larger file is a mistake or an attack.
-const TEXT_BYTES_MAX: usize = 1024 * 1024;
+/// How much of a file is read before it is taken for a mistake or an attack.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Its size.
+    pub bytes: usize,
+    /// Its values and lists and maps, aliases followed.
+    pub nodes: usize,
+}
+
+impl Budget {
+    /// What a person writes.
+    pub const SMALL: Self = Self { bytes: 1024 * 1024, nodes: 100_000 };
+
+    /// What a program writes about ten thousand hosts.
+    pub const LARGE: Self = Self { bytes: 8 * 1024 * 1024, nodes: 500_000 };
+}
 
 /// Where something stands, from 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,6 +38,8 @@ pub struct Node {
     pub value: Value,
     /// Where it stands.
     pub place: Place,
+    /// Which bytes of the file it is, where that is known: a number is kept as it was written.
+    pub bytes: Option<(usize, usize)>,
 }
 
 /// A key of a map.
@@ -58,14 +74,17 @@ pub enum Value {
 ///
 /// # Errors
 /// What is wrong, and where.
-pub fn parse(text: &str) -> Result<Node, (Place, String)> {
-    if text.len() > TEXT_BYTES_MAX {
-        return Err((Place { line: 1, column: 1 }, "the file is larger than 1 MiB".to_owned()));
+pub fn parse(text: &str, budget: Budget) -> Result<Node, (Place, String)> {
+    let Budget { bytes, nodes } = budget;
+    if text.len() > bytes {
+        return Err((Place { line: 1, column: 1 }, format!("the file is larger than {} MiB", bytes / 1024 / 1024)));
     }
-    // A few thousand hosts are fine; an alias bomb is not.
+    // Many hosts are fine; an alias bomb is not.
     let options = serde_yaml::options! {
-        budget: serde_yaml::budget! { max_depth: 32, max_nodes: 100_000, max_aliases: 100, max_events: 300_000, max_documents: 1 },
+        budget: serde_yaml::budget! { max_depth: 32, max_nodes: nodes, max_aliases: 100, max_events: 3 * nodes, max_documents: 1 },
         strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
         with_snippet: false,
     };
     let root: Option<Node> = serde_yaml::from_str_with_options(text, options).map_err(|error| {
@@ -75,7 +94,15 @@ pub fn parse(text: &str) -> Result<Node, (Place, String)> {
         let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
         (place, message.to_owned())
     })?;
-    Ok(root.unwrap_or(Node { value: Value::Null, place: Place { line: 1, column: 1 } }))
+    Ok(root.unwrap_or(Node { value: Value::Null, place: Place { line: 1, column: 1 }, bytes: None }))
+}
+
+impl Node {
+    /// Text that stood in a file of another format.
+    #[must_use]
+    pub fn text(text: &str, place: Place) -> Self {
+        Self { value: Value::Text(text.to_owned()), place, bytes: None }
+    }
 }
 
 fn place(location: serde_yaml::Location) -> Place {
@@ -86,7 +113,14 @@ fn place(location: serde_yaml::Location) -> Place {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Value>::deserialize(deserializer)?;
-        Ok(Self { place: place(spanned.referenced), value: spanned.value })
+        // An alias stands in one place and was written in another.
+        let written = spanned.defined.span();
+        let bytes = written.byte_offset().zip(written.byte_len());
+        let bytes = bytes.and_then(|(from, len)| {
+            let from = usize::try_from(from).ok()?;
+            Some((from, from.checked_add(usize::try_from(len).ok()?)?))
+        });
+        Ok(Self { place: place(spanned.referenced), value: spanned.value, bytes })
     }
 }
 

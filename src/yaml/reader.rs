@@ -1,7 +1,9 @@
 //! Reading a tree key by key, collecting every problem on the way.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
+use crate::yaml::diagnostic::Shown;
 use crate::yaml::{Diagnostic, Key, Node, Place, Severity, Value};
 
 /// A hint "did you mean" is given for words at least this alike (Jaro–Winkler).
@@ -9,30 +11,59 @@ const ALIKE_MIN: f64 = 0.8;
 
 /// Collects what is wrong with one file.
 pub struct Problems {
-    file: String,
-    lines: Vec<String>,
+    file: Rc<str>,
+    text: String,
+    /// Where each line begins.
+    lines: Vec<usize>,
     found: RefCell<Vec<Diagnostic>>,
+}
+
+/// Something in a file that can be pointed at later, when all files are read.
+#[derive(Debug, Clone)]
+pub struct Spot {
+    file: Rc<str>,
+    place: Place,
+    path: String,
+    shown: Shown,
+}
+
+impl Spot {
+    /// Says that it is wrong.
+    #[must_use]
+    pub fn problem(&self, severity: Severity, message: String, hint: Option<String>) -> Diagnostic {
+        let Self { file, place, path, shown } = self;
+        Diagnostic {
+            severity,
+            file: file.to_string(),
+            place: *place,
+            path: path.clone(),
+            message,
+            hint,
+            shown: shown.clone(),
+        }
+    }
 }
 
 impl Problems {
     /// None yet in this file.
     #[must_use]
     pub fn new(file: &str, text: &str) -> Self {
-        let lines = text.lines().map(str::to_owned).collect();
-        Self { file: file.to_owned(), lines, found: RefCell::default() }
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { file: file.into(), text: text.to_owned(), lines, found: RefCell::default() }
     }
 
     /// Adds one.
     pub fn add(&self, severity: Severity, place: Place, path: &str, message: &str, hint: Option<String>) {
-        self.found.borrow_mut().push(Diagnostic {
-            severity,
-            file: self.file.clone(),
-            place,
-            path: path.to_owned(),
-            message: message.to_owned(),
-            hint,
-            line: shown(self.lines.get(place.line - 1).map_or("", String::as_str), place.column),
-        });
+        let problem = self.spot(place, path).problem(severity, message.to_owned(), hint);
+        self.found.borrow_mut().push(problem);
+    }
+
+    /// A place in this file.
+    #[must_use]
+    pub fn spot(&self, place: Place, path: &str) -> Spot {
+        let from = self.lines.get(place.line - 1).copied().unwrap_or(self.text.len());
+        let line = self.text[from..].lines().next().unwrap_or_default();
+        Spot { file: Rc::clone(&self.file), place, path: path.to_owned(), shown: shown(line, place.column) }
     }
 
     /// All of them, in the order of the file.
@@ -44,19 +75,18 @@ impl Problems {
     }
 }
 
-/// As much of a line as may be shown: up to the place, and the key there. The value is not: it may be a secret, whatever its key is
-/// called. If a value stands before the place, in a map on one line, nothing is shown.
-fn shown(line: &str, column: usize) -> String {
-    let before: String = line.chars().take(column - 1).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let value_before = before.split(':').skip(1).any(|rest| !rest.trim_matches([' ', '{', '[', '-']).is_empty());
-    if value_before || before.chars().count() > 100 {
-        return String::new();
-    }
+/// As much of a line as may be shown: up to the place, and the key there. A value is not, neither there nor before: it may be a secret,
+/// whatever its key is called.
+fn shown(line: &str, column: usize) -> Shown {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let before: String = line.chars().take(column - 1).map(plain).collect();
+    let value_before = before.split([':', '=']).skip(1).any(|rest| !rest.trim_matches([' ', '{', '[', '-']).is_empty());
+    let before = if value_before || before.chars().count() > 80 { "… ".to_owned() } else { before };
     let rest: String = line.chars().skip(column - 1).collect();
     let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "_.-".contains(c))).unwrap_or(rest.len());
-    let key = if rest[end..].starts_with(':') { &rest[..=end] } else { "" };
+    let key = if rest[end..].starts_with([':', '=']) { &rest[..=end] } else { "" };
     let more = if rest.len() > key.len() { " …" } else { "" };
-    format!("{before}{key}{more}")
+    Shown { text: format!("{before}{key}{more}"), column: before.chars().count() + 1 }
 }
 
 /// The known word that was most likely meant.
@@ -74,6 +104,7 @@ pub struct Item<'a> {
     pub node: &'a Node,
     /// The keys that lead to it.
     pub path: String,
+    place: Place,
     problems: &'a Problems,
 }
 
@@ -81,22 +112,43 @@ impl<'a> Item<'a> {
     /// The root of a file.
     #[must_use]
     pub const fn root(node: &'a Node, problems: &'a Problems) -> Self {
-        Self { node, path: String::new(), problems }
+        Self { node, path: String::new(), place: node.place, problems }
+    }
+
+    /// The same value, pointed at elsewhere: at its key.
+    #[must_use]
+    pub fn at(&self, place: Place) -> Self {
+        Self { place, ..self.clone() }
+    }
+
+    /// Another value in the same place.
+    #[must_use]
+    pub fn holding<'b>(&self, node: &'b Node) -> Item<'b>
+    where
+        'a: 'b,
+    {
+        Item { node, path: self.path.clone(), place: self.place, problems: self.problems }
+    }
+
+    /// Where it stands, to be pointed at later.
+    #[must_use]
+    pub fn spot(&self) -> Spot {
+        self.problems.spot(self.place, &self.path)
     }
 
     /// Says that it is wrong.
     pub fn error(&self, message: &str) {
-        self.problems.add(Severity::Error, self.node.place, &self.path, message, None);
+        self.problems.add(Severity::Error, self.place, &self.path, message, None);
     }
 
     /// Says that it is wrong, and what to do.
     pub fn error_with_hint(&self, message: &str, hint: String) {
-        self.problems.add(Severity::Error, self.node.place, &self.path, message, Some(hint));
+        self.problems.add(Severity::Error, self.place, &self.path, message, Some(hint));
     }
 
     /// Says that it may not be what was meant.
     pub fn warning(&self, message: &str, hint: Option<String>) {
-        self.problems.add(Severity::Warning, self.node.place, &self.path, message, hint);
+        self.problems.add(Severity::Warning, self.place, &self.path, message, hint);
     }
 
     fn wrong<T>(&self, wanted: &str) -> Option<T> {
@@ -127,14 +179,16 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Text, or a number or truth value as its text: for labels.
+    /// Text, or a number or truth value as it was written: `1.10` is not `1.1`.
     #[must_use]
     pub fn scalar(&self) -> Option<String> {
+        let written = self.node.bytes.and_then(|(from, to)| self.problems.text.get(from..to)).map(str::trim);
+        let written = written.filter(|text| !text.is_empty()).map(str::to_owned);
         match &self.node.value {
             Value::Text(text) => Some(text.clone()),
-            Value::Int(number) => Some(number.to_string()),
-            Value::Float(number) => Some(number.to_string()),
-            Value::Bool(truth) => Some(truth.to_string()),
+            Value::Int(number) => written.or_else(|| Some(number.to_string())),
+            Value::Float(number) => written.or_else(|| Some(number.to_string())),
+            Value::Bool(truth) => written.or_else(|| Some(truth.to_string())),
             Value::Null | Value::List(_) | Value::Map(_) => self.wrong("text"),
         }
     }
@@ -177,7 +231,12 @@ impl<'a> Item<'a> {
     #[must_use]
     pub fn list(&self) -> Option<Vec<Self>> {
         let Value::List(list) = &self.node.value else { return self.wrong("a list") };
-        let item = |(index, node)| Self { node, path: join(&self.path, &format!("{index}")), problems: self.problems };
+        let item = |(index, node): (usize, &'a Node)| Self {
+            node,
+            path: join(&self.path, &format!("{index}")),
+            place: node.place,
+            problems: self.problems,
+        };
         Some(list.iter().enumerate().map(item).collect())
     }
 
@@ -196,9 +255,13 @@ impl<'a> Item<'a> {
     #[must_use]
     pub fn entries(&self) -> Option<Vec<(&'a Key, Self)>> {
         let Value::Map(map) = &self.node.value else { return self.wrong("a map") };
-        let item =
-            |node: &'a Node, key: &Key| Self { node, path: join(&self.path, &key.text), problems: self.problems };
-        Some(map.iter().map(|(key, node)| (key, item(node, key))).collect())
+        Some(map.iter().map(|(key, node)| (key, self.child(key, node))).collect())
+    }
+
+    fn child(&self, key: &Key, node: &'a Node) -> Self {
+        // Where nothing stands there is nothing to point at but the key.
+        let place = if node.value == Value::Null { key.place } else { node.place };
+        Self { node, path: join(&self.path, &key.text), place, problems: self.problems }
     }
 
     /// A map whose keys are ours.
@@ -221,8 +284,8 @@ impl<'a> Fields<'a> {
     #[must_use]
     pub fn get(&self, name: &'static str) -> Option<Item<'a>> {
         self.known.borrow_mut().push(name);
-        let (_, node) = self.map.iter().find(|(key, node)| key.text == name && node.value != Value::Null)?;
-        Some(Item { node, path: join(&self.owner.path, name), problems: self.owner.problems })
+        let (key, node) = self.map.iter().find(|(key, node)| key.text == name && node.value != Value::Null)?;
+        Some(self.owner.child(key, node))
     }
 
     /// The value of a key that must be there.

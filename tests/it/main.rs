@@ -10,6 +10,7 @@ mod dotenv;
 mod files;
 mod fleet;
 mod host_program;
+mod inventory;
 mod journal;
 mod killed;
 mod lab;

@@ -6,5 +6,6 @@ mod dotenv_readers;
 mod host_deaths;
 mod host_faults;
 mod host_program;
+mod inventory_ansible;
 mod placements;
 mod sshd;
