@@ -8,7 +8,9 @@
 //! All problems of all hosts are returned together. Tested in `tests/it/plan.rs`.
 
 mod draft;
+mod limit;
 mod settle;
 
 pub use draft::{Draft, DraftChange, DraftError, DraftHost, draft};
+pub use limit::LimitError;
 pub use settle::{ChangeFacts, HostFacts, HostProblem, settle};

@@ -64,11 +64,16 @@ pub enum DraftChange {
 
 /// Why a playbook does not fit the inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DraftError(pub String);
+pub struct DraftError {
+    /// The keys of the playbook that lead to the place, `targets/0/hosts`.
+    pub path: String,
+    /// One phrase.
+    pub message: String,
+}
 
 impl fmt::Display for DraftError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "{}: {}", self.path, self.message)
     }
 }
 
@@ -86,8 +91,8 @@ pub fn draft(playbook: &Playbook, select: Select<'_>) -> Result<Draft, Vec<Draft
         Drafting { playbook, select, errors: Vec::new(), hosts: BTreeMap::new(), owners: BTreeMap::new() };
     drafting.refuse_other_strategies();
     drafting.find_owners();
-    for target in &playbook.targets {
-        drafting.add_target(target);
+    for (index, target) in playbook.targets.iter().enumerate() {
+        drafting.add_target(target, &format!("targets/{index}"));
     }
     let activate_batches = drafting.batches();
     let values = drafting.values();
@@ -108,30 +113,33 @@ struct Drafting<'a> {
 }
 
 impl Drafting<'_> {
-    fn error(&mut self, text: String) {
-        self.errors.push(DraftError(text));
+    /// The same mistake on many hosts is one mistake.
+    fn error(&mut self, path: &str, message: String) {
+        let error = DraftError { path: path.to_owned(), message };
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
     }
 
     fn refuse_other_strategies(&mut self) {
         match self.playbook.rollout.strategy {
             Strategy::Lockstep => {}
             Strategy::Waves | Strategy::Overlap => {
-                self.error(
-                    "this version moves a fleet in `lockstep` only; `waves` and `overlap` are not built yet".into(),
-                );
+                let message = "this version moves a fleet in `lockstep` only; `waves` and `overlap` are not built yet";
+                self.error("rollout/strategy", message.to_owned());
             }
         }
     }
 
-    fn named(&mut self, selector: &Selector, what: &str) -> BTreeSet<HostName> {
+    fn named(&mut self, selector: &Selector, path: &str) -> BTreeSet<HostName> {
         match (self.select)(selector) {
             Ok(hosts) if hosts.is_empty() => {
-                self.error(format!("{what}: `{selector}` names no host"));
+                self.error(path, format!("`{selector}` names no host"));
                 hosts
             }
             Ok(hosts) => hosts,
             Err(error) => {
-                self.error(format!("{what}: {error}"));
+                self.error(path, error);
                 BTreeSet::new()
             }
         }
@@ -146,20 +154,20 @@ impl Drafting<'_> {
         }
     }
 
-    fn add_target(&mut self, target: &Target) {
-        for host in self.named(&target.hosts, "targets/hosts") {
+    fn add_target(&mut self, target: &Target, path: &str) {
+        for host in self.named(&target.hosts, &format!("{path}/hosts")) {
             let mut draft = self.hosts.remove(&host).unwrap_or_default();
             draft.become_user = target.become_user.or(draft.become_user);
-            for put in &target.put {
-                self.add_put(&mut draft, &host, put);
+            for (index, put) in target.put.iter().enumerate() {
+                self.add_put(&mut draft, &host, put, &format!("{path}/put/{index}"));
             }
             for activation in &target.activate {
                 if !draft.activate.contains(activation) {
                     draft.activate.push(activation.clone());
                 }
             }
-            for probe in &target.verify {
-                self.add_probe(&mut draft, &host, target, probe);
+            for (index, probe) in target.verify.iter().enumerate() {
+                self.add_probe(&mut draft, &host, target, probe, &format!("{path}/verify/{index}"));
             }
             self.hosts.insert(host, draft);
         }
@@ -171,6 +179,7 @@ impl Drafting<'_> {
         host: &HostName,
         secret: &SecretName,
         for_each: Option<&Selector>,
+        path: &str,
     ) -> Vec<(HostName, ValueId)> {
         let owners = self.owners.get(secret).cloned();
         let value = |owner: Option<&HostName>| ValueId { secret: secret.clone(), owner: owner.cloned() };
@@ -178,24 +187,28 @@ impl Drafting<'_> {
             (None, None) => vec![(host.clone(), value(None))],
             (None, Some(owners)) if owners.contains(host) => vec![(host.clone(), value(Some(host)))],
             (None, Some(_)) => {
-                self.error(format!("`{secret}` is a value per host and `{host}` has none of its own; say `for_each:`"));
+                let message =
+                    format!("`{secret}` is a value per host and `{host}` has none of its own; say `for_each:`");
+                self.error(path, message);
                 Vec::new()
             }
             (Some(each), owners) => {
-                let named = self.named(each, "for_each");
+                let path = format!("{path}/for_each");
+                let named = self.named(each, &path);
                 let Some(owners) = owners else {
                     return named.into_iter().map(|about| (about, value(None))).collect();
                 };
                 for stranger in named.difference(&owners) {
-                    self.error(format!("`for_each: {each}` names `{stranger}`, which has no value of `{secret}`"));
+                    let message = format!("`for_each: {each}` names `{stranger}`, which has no value of `{secret}`");
+                    self.error(&path, message);
                 }
                 named.intersection(&owners).map(|about| (about.clone(), value(Some(about)))).collect()
             }
         }
     }
 
-    fn add_put(&mut self, draft: &mut DraftHost, host: &HostName, put: &Put) {
-        let meant = self.values_meant(host, &put.secret, put.for_each.as_ref());
+    fn add_put(&mut self, draft: &mut DraftHost, host: &HostName, put: &Put, path: &str) {
+        let meant = self.values_meant(host, &put.secret, put.for_each.as_ref(), path);
         for (about, value) in meant {
             match &put.placement {
                 Placement::Sqlite { file, read, write } => {
@@ -205,14 +218,15 @@ impl Drafting<'_> {
                 Placement::Dotenv { .. } | Placement::File { .. } | Placement::Command { .. }
                     if put.for_each.is_some() =>
                 {
-                    self.error(format!("`{}`: `for_each` works with `sqlite` only", put.secret));
+                    self.error(path, format!("`{}`: `for_each` works with `sqlite` only", put.secret));
                     return;
                 }
                 Placement::Dotenv { file, key, follow } => {
-                    self.add_edit(draft, host, file, *follow, FileEdit { dotenv_key: Some(key.clone()), value });
+                    let edit = FileEdit { dotenv_key: Some(key.clone()), value };
+                    self.add_edit(draft, (host, path), file, *follow, edit);
                 }
                 Placement::File { file, follow } => {
-                    self.add_edit(draft, host, file, *follow, FileEdit { dotenv_key: None, value });
+                    self.add_edit(draft, (host, path), file, *follow, FileEdit { dotenv_key: None, value });
                 }
                 Placement::Command { read, write } => {
                     draft.changes.push(DraftChange::Command { read: read.clone(), write: write.clone(), value });
@@ -221,7 +235,14 @@ impl Drafting<'_> {
         }
     }
 
-    fn add_edit(&mut self, draft: &mut DraftHost, host: &HostName, file: &str, follow_link: bool, edit: FileEdit) {
+    fn add_edit(
+        &mut self,
+        draft: &mut DraftHost,
+        (host, at): (&HostName, &str),
+        file: &str,
+        follow_link: bool,
+        edit: FileEdit,
+    ) {
         let found = draft.changes.iter_mut().find_map(|change| match change {
             DraftChange::File { path, follow, edits } if path == file => Some((follow, edits)),
             DraftChange::File { .. } | DraftChange::Sqlite { .. } | DraftChange::Command { .. } => None,
@@ -235,23 +256,23 @@ impl Drafting<'_> {
             other.dotenv_key == edit.dotenv_key || other.dotenv_key.is_none() || edit.dotenv_key.is_none()
         });
         if clash {
-            self.error(format!("two puts write the same place in `{file}` of `{host}`"));
+            self.error(at, format!("two puts write the same place in `{file}` of `{host}`"));
             return;
         }
         *follow |= follow_link;
         edits.push(edit);
     }
 
-    fn add_probe(&mut self, draft: &mut DraftHost, host: &HostName, target: &Target, probe: &Probe) {
+    fn add_probe(&mut self, draft: &mut DraftHost, host: &HostName, target: &Target, probe: &Probe, path: &str) {
         let secret = probe.secret.clone().or_else(|| sole_secret(target));
         let (Some(secret), true) = (secret, wants_value(&probe.check)) else {
             if probe.check.is_proof() {
-                self.error(format!("the probe `{}` does not say which `secret:` it proves", probe.name));
+                self.error(path, format!("the probe `{}` does not say which `secret:` it proves", probe.name));
             }
             draft.verify.push(PlannedProbe { probe: probe.clone(), value: None, host: host.clone() });
             return;
         };
-        for (about, value) in self.values_meant(host, &secret, probe.for_each.as_ref()) {
+        for (about, value) in self.values_meant(host, &secret, probe.for_each.as_ref(), path) {
             draft.verify.push(PlannedProbe { probe: probe.clone(), value: Some(value), host: about });
         }
     }
@@ -260,8 +281,8 @@ impl Drafting<'_> {
     fn batches(&mut self) -> Vec<Vec<HostName>> {
         let mut left: BTreeSet<HostName> = self.hosts.keys().cloned().collect();
         let mut batches = Vec::new();
-        for selector in &self.playbook.rollout.activate_order {
-            let named = self.named(selector, "rollout/activate_order");
+        for (index, selector) in self.playbook.rollout.activate_order.iter().enumerate() {
+            let named = self.named(selector, &format!("rollout/activate_order/{index}"));
             let batch: Vec<HostName> = left.intersection(&named).cloned().collect();
             left.retain(|host| !named.contains(host));
             batches.push(batch);
@@ -285,7 +306,7 @@ impl Drafting<'_> {
                 }
             };
             for value in wanted.iter().filter(|value| !placed.contains(value)) {
-                self.error(format!("`{value}` is put nowhere"));
+                self.error(&format!("secrets/{secret}"), format!("`{value}` is put nowhere"));
             }
         }
         let generator = |value: &ValueId| playbook.secrets.get(&value.secret).map(|spec| spec.generate);

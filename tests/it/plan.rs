@@ -6,7 +6,7 @@ use lockturn::model::{
     Become, Change, Fingerprint, FingerprintKey, Generator, HostName, Millis, Placement, Playbook, Put, ReasonKind,
     Rollout, Secret, SecretName, SecretSpec, Selector, Strategy, Target, Unreachable,
 };
-use lockturn::plan::{ChangeFacts, HostFacts, draft, settle};
+use lockturn::plan::{ChangeFacts, HostFacts, LimitError, draft, settle};
 
 fn name(text: &str) -> HostName {
     text.parse().unwrap()
@@ -150,11 +150,11 @@ fn all_that_does_not_fit_is_said_at_once() {
         target("control_plane", vec![put(dotenv(".env", "S"), None)]),
     ]));
     let expected = [
-        "targets/hosts: `nobody` names no host",
-        "targets/hosts: `web` is neither a host nor a group",
-        "`shared` is a value per host and `cp` has none of its own; say `for_each:`",
-        "`shared/w1` is put nowhere",
-        "`shared/w2` is put nowhere",
+        "targets/0/hosts: `nobody` names no host",
+        "targets/1/hosts: `web` is neither a host nor a group",
+        "targets/2/put/0: `shared` is a value per host and `cp` has none of its own; say `for_each:`",
+        "secrets/shared: `shared/w1` is put nowhere",
+        "secrets/shared: `shared/w2` is put nowhere",
     ];
     assert_eq!(errors, expected);
 }
@@ -173,4 +173,57 @@ fn a_strategy_that_is_not_built_is_refused_and_not_taken_for_lockstep() {
     let mut playbook = both_sides();
     playbook.rollout.strategy = Strategy::Waves;
     assert!(errors(&playbook)[0].contains("`lockstep` only"));
+}
+
+fn hosts(names: &[&str]) -> BTreeSet<HostName> {
+    names.iter().map(|text| name(text)).collect()
+}
+
+#[test]
+fn a_limit_narrows_the_control_plane_to_the_rows_of_its_workers() {
+    let limited = draft(&both_sides(), &select).unwrap().limited(&hosts(&["w2", "cp"])).unwrap();
+    assert_eq!(limited.hosts.keys().cloned().collect::<BTreeSet<_>>(), hosts(&["w2", "cp"]));
+    assert_eq!(limited.values.keys().map(ToString::to_string).collect::<Vec<_>>(), ["shared/w2"]);
+    assert_eq!(limited.activate_batches, [vec![name("w2")], vec![name("cp")]]);
+    let rows = limited.hosts[&name("cp")].changes[0].values().len();
+    assert_eq!(rows, 1);
+    let said = BTreeMap::from([(name("w2"), file_facts("b")), (name("cp"), row_facts(&["b"]))]);
+    assert_eq!(settle(&both_sides(), &limited, &said).unwrap().values.len(), 1);
+}
+
+#[test]
+fn a_limit_that_would_part_hosts_that_share_a_value_names_those_to_add() {
+    let limited = |names: &[&str]| draft(&both_sides(), &select).unwrap().limited(&hosts(names));
+    let shared = |text: &str| lockturn::model::ValueId { secret: secret(), owner: Some(name(text)) };
+    let split = LimitError::Split { values: vec![shared("w1"), shared("w2")], missing: hosts(&["cp"]) };
+    assert_eq!(limited(&["w1", "w2"]), Err(split));
+    assert_eq!(limited(&["cp"]), Err(LimitError::OfOthers(hosts(&["w1", "w2"]))));
+    assert_eq!(limited(&["elsewhere"]), Err(LimitError::Nobody));
+    assert_eq!(limited(&["w1", "w2", "cp"]), Ok(draft(&both_sides(), &select).unwrap()));
+    // One value for the fleet goes to all who hold it, or to nobody.
+    let mut fleet = playbook(vec![target("workers", vec![put(dotenv(".env", "S"), None)])]);
+    fleet.secrets.get_mut(&secret()).unwrap().per = None;
+    let one = lockturn::model::ValueId { secret: secret(), owner: None };
+    let limited = draft(&fleet, &select).unwrap().limited(&hosts(&["w1"]));
+    assert_eq!(limited, Err(LimitError::Split { values: vec![one], missing: hosts(&["w2"]) }));
+}
+
+#[test]
+fn a_host_that_only_restarts_or_proves_belongs_to_a_limit_too() {
+    let mut both = both_sides();
+    both.targets.push(target("proxy", Vec::new()));
+    let with_proxy = |selector: &Selector| match selector.to_string().as_str() {
+        "proxy" => Ok(hosts(&["proxy"])),
+        _ => select(selector),
+    };
+    let limited = |names: &[&str]| draft(&both, &with_proxy).unwrap().limited(&hosts(names));
+    assert!(matches!(limited(&["w1", "cp"]), Err(LimitError::Split { missing, .. }) if missing == hosts(&["proxy"])));
+    assert_eq!(limited(&["w1", "cp", "proxy"]).unwrap().hosts.len(), 3);
+}
+
+#[test]
+fn looking_at_some_hosts_keeps_all_that_they_hold() {
+    let seen = draft(&both_sides(), &select).unwrap().seen_on(&hosts(&["cp"]));
+    assert_eq!(seen.hosts.len(), 1);
+    assert_eq!(seen.hosts[&name("cp")].changes[0].values().len(), 2);
 }
