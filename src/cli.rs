@@ -60,6 +60,7 @@ pub fn main() -> ExitCode {
 
 async fn run(args: Args) -> Result<Exit, CliError> {
     surroundings::outlive_file_limits();
+    files::refuse_limit(&args)?;
     match &args.verb {
         Verb::Init { dir } => init::run(dir),
         Verb::Check { playbooks } => files::check(&args, playbooks),

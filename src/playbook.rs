@@ -8,4 +8,4 @@ mod read;
 mod targets;
 mod words;
 
-pub use read::{parse, read};
+pub use read::{parse, point_at, read};

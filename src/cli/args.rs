@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::model::Selector;
+
 /// Change the secrets of a whole fleet of hosts at one moment, prove it, or take the whole fleet back.
 #[derive(Debug, Parser)]
 #[command(
@@ -19,7 +21,7 @@ pub struct Args {
     #[command(subcommand)]
     pub verb: Verb,
 
-    /// Inventory: a YAML file, or a directory of them
+    /// Inventory: a file, a program that prints one, or a directory of them, as Ansible has them
     #[arg(short, long, global = true, value_name = "PATH", default_value = "inventory/")]
     pub inventory: PathBuf,
 
@@ -34,6 +36,10 @@ pub struct Args {
     /// Host keys to trust, instead of those that the inventory names [default: ~/.ssh/known_hosts]
     #[arg(long, global = true, value_name = "FILE")]
     pub known_hosts: Option<PathBuf>,
+
+    /// Touch only these hosts; refused if others share a value with them
+    #[arg(short, long, global = true, value_name = "SELECTOR")]
+    pub limit: Option<Selector>,
 
     /// Do not ask before hosts are changed
     #[arg(short, long, global = true)]
@@ -66,9 +72,9 @@ pub enum Verb {
         dir: PathBuf,
     },
     /// Validate the inventory and playbooks, without any connection
-    #[command(after_help = "Example:\n  lockturn check playbooks/worker-secret.yml")]
+    #[command(after_help = "Examples:\n  lockturn check\n  lockturn check playbooks/worker-secret.yml --output json")]
     Check {
-        /// Playbooks to validate, besides the inventory
+        /// Playbooks to validate, besides the inventory [default: those in playbooks/]
         playbooks: Vec<PathBuf>,
     },
     /// List the hosts that a selector names

@@ -81,6 +81,7 @@ fn read(args: &Args, file: &Path) -> Result<(Inventory, Playbook, Draft), CliErr
     let inventory = files::inventory(args)?;
     let playbook = files::playbook(file)?;
     let draft = files::resolve(&inventory, &playbook, file)?;
+    let draft = files::limited(args, &inventory, draft)?;
     Ok((inventory, playbook, draft))
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::model::{Event, Fingerprint, HostName, Reason, RunId, ValueId};
-use crate::plan::DraftHost;
+use crate::plan::{DraftHost, LimitError};
 use crate::runtime::inspect::Inspected;
 use crate::runtime::{Fleet, clock};
 
@@ -20,6 +20,13 @@ pub(super) async fn run(args: &Args, file: &Path) -> Result<Exit, CliError> {
     let mut draft = files::resolve(&inventory, &playbook, file)?;
     // Nothing is proved here, so it does not matter whether it could be.
     draft.hosts.values_mut().for_each(|host| host.verify.clear());
+    // Looking changes nothing, so hosts that share a value may be looked at apart.
+    if let Some(only) = files::limit(args, &inventory)? {
+        draft = draft.seen_on(&only);
+        if draft.hosts.is_empty() {
+            return Err(CliError::new(Exit::Usage, format!("the limit: {}", LimitError::Nobody)));
+        }
+    }
     let mut session = Session::open_to_look(args)?;
     let mut interrupts = interrupts()?;
     let surroundings = surroundings::of_operator(args);

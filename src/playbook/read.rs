@@ -55,6 +55,20 @@ pub fn parse(file: &str, text: &str) -> Result<(Playbook, Vec<Diagnostic>), Diag
     }
 }
 
+/// Points at places of a playbook that was read and does not fit: each by its keys, with what is wrong.
+#[must_use]
+pub fn point_at<'a>(path: &Path, errors: impl Iterator<Item = (&'a str, &'a str)>) -> Diagnostics {
+    // It was read a moment ago; if it is gone since, its name is still worth telling.
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let problems = Problems::new(&path.display().to_string(), &text);
+    let root = yaml::parse(&text, Budget::SMALL).ok();
+    for (keys, message) in errors {
+        let place = root.as_ref().map_or(Place { line: 1, column: 1 }, |root| root.place_of(keys));
+        problems.add(Severity::Error, place, keys, message, None);
+    }
+    Diagnostics(problems.into_list())
+}
+
 fn whole(root: &Item<'_>) -> Option<Playbook> {
     let fields = root.fields()?;
     if let Some(version) = fields.need("version") {

@@ -98,6 +98,24 @@ pub fn parse(text: &str, budget: Budget) -> Result<Node, (Place, String)> {
 }
 
 impl Node {
+    /// Where the value that these keys lead to stands, `targets/0/hosts`; if the way ends early, where it ends.
+    #[must_use]
+    pub fn place_of(&self, path: &str) -> Place {
+        let (mut node, mut place) = (self, self.place);
+        for part in path.split('/') {
+            let found = match &node.value {
+                Value::Map(map) => map.iter().find(|(key, _)| key.text == part).map(|(key, node)| (key.place, node)),
+                Value::List(list) => {
+                    part.parse().ok().and_then(|at: usize| list.get(at)).map(|node| (node.place, node))
+                }
+                Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) => None,
+            };
+            let Some((key, inner)) = found else { break };
+            (node, place) = (inner, key);
+        }
+        place
+    }
+
     /// Text that stood in a file of another format.
     #[must_use]
     pub fn text(text: &str, place: Place) -> Self {

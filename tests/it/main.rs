@@ -4,6 +4,7 @@
 
 #[path = "../support/canary.rs"]
 mod canary;
+mod check;
 mod coordinator;
 mod docs;
 mod dotenv;
