@@ -12,7 +12,6 @@ test: install lint test-rust test-real ## everything, on this machine (installs 
 
 install: ## what the tests need beyond a Rust toolchain and a C compiler
 	sh tests/setup/install
-	sh tests/setup/ansible
 
 lint: ## form and style
 	cargo fmt --check

@@ -11,7 +11,8 @@ mod request;
 mod session;
 mod sql;
 
+pub use crate::model::SqlError;
 pub use reply::{CommandOutput, FileFacts, Held, HelloFacts, UnitFacts, Which};
 pub use request::{Request, ScriptKind};
 pub use session::{CallError, HostProgram, Nonce, PROGRAM};
-pub use sql::{SqlError, SqlRow, inspect_sql, parse_inspected, stage_sql};
+pub use sql::{SqlRow, inspect_sql, parse_inspected, stage_sql};

@@ -14,6 +14,8 @@ pub mod model;
 
 pub mod yaml;
 
+pub mod template;
+
 pub mod inventory;
 
 pub mod playbook;

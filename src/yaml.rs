@@ -9,6 +9,6 @@ mod node;
 mod reader;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Shown};
-pub use literal::holds_a_secret;
+pub use literal::{assigns_a_secret, holds_a_secret, names_a_secret};
 pub use node::{Budget, Key, Node, Place, Value, parse};
 pub use reader::{Fields, Item, Problems, Spot, closest};

@@ -1,10 +1,8 @@
 //! SQL for values in a database: what is read, and the one transaction that puts a value there only if the old one still is.
 
-use std::fmt;
-
 use zeroize::Zeroizing;
 
-use crate::model::{Reason, ReasonKind, Secret};
+use crate::model::{Reason, ReasonKind, Secret, SqlError, SqlPiece, sql_pieces};
 
 /// How long SQLite waits for a database that somebody else writes, in milliseconds.
 const BUSY_MS: u32 = 5_000;
@@ -22,32 +20,6 @@ pub struct SqlRow<'a> {
     /// The new value, `:secret` of the cut.
     pub new: &'a Secret,
 }
-
-/// Why a statement of a playbook cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SqlError {
-    /// More than one statement.
-    Several,
-    /// A quote, a bracket or a comment that never ends.
-    Unclosed,
-    /// A command of the `sqlite3` program, not SQL.
-    DotCommand,
-    /// A parameter that is neither `:host` nor `:secret`.
-    Parameter(String),
-}
-
-impl fmt::Display for SqlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Several => f.write_str("one statement is enough; this has several"),
-            Self::DotCommand => f.write_str("it begins with `.`: a command of the sqlite3 program, not SQL"),
-            Self::Unclosed => f.write_str("a quote or a comment in the statement is never closed"),
-            Self::Parameter(name) => write!(f, "`{name}` is not a parameter; `:host` and `:secret` are"),
-        }
-    }
-}
-
-impl std::error::Error for SqlError {}
 
 /// SQL that prints, for each row, how many values there are and the value in hex.
 ///
@@ -180,50 +152,25 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }
 
-/// A statement with `:host` and `:secret` replaced by literals that cannot end: hex. Quotes, brackets and comments are left alone.
+/// A statement with `:host` and `:secret` replaced by literals that cannot end: hex.
 fn bind(statement: &str, host: &str, secret: Option<&Secret>) -> Result<Zeroizing<Vec<u8>>, SqlError> {
-    let text = statement.trim().trim_end_matches(';').trim_end();
-    if text.starts_with('.') {
-        return Err(SqlError::DotCommand);
-    }
-    let mut bound = Zeroizing::new(Vec::with_capacity(text.len() + 256));
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let (piece, after) = match first {
-            '\'' | '"' | '`' => closed(rest, 1, &first.to_string())?,
-            '[' => closed(rest, 1, "]")?,
-            '-' if rest.starts_with("--") => rest.split_at(rest.find('\n').unwrap_or(rest.len())),
-            '/' if rest.starts_with("/*") => closed(rest, 2, "*/")?,
-            ';' => return Err(SqlError::Several),
-            ':' | '@' | '$' | '?' => {
-                let end =
-                    rest[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '_').map_or(rest.len(), |at| at + 1);
-                let (name, after) = rest.split_at(end);
+    let mut bound = Zeroizing::new(Vec::with_capacity(statement.len() + 256));
+    for piece in sql_pieces(statement)? {
+        match piece {
+            SqlPiece::Text(text) => bound.extend_from_slice(text.as_bytes()),
+            // A comment to the end of the line would swallow what follows the statement.
+            SqlPiece::Comment(_) => bound.push(b' '),
+            SqlPiece::Parameter(name) => {
                 let value = match (name, secret) {
                     (":host", _) => hex(&Secret::new(host.as_bytes().to_vec())),
                     (":secret", Some(secret)) => hex(secret),
                     _ => return Err(SqlError::Parameter(name.to_owned())),
                 };
                 push(&mut bound, &[b"CAST(X'", &value, b"' AS TEXT)"]);
-                rest = after;
-                continue;
             }
-            other => rest.split_at(other.len_utf8()),
-        };
-        // A comment to the end of the line would swallow what follows the statement.
-        if piece.starts_with("--") {
-            bound.push(b' ');
-        } else {
-            bound.extend_from_slice(piece.as_bytes());
         }
-        rest = after;
     }
     Ok(bound)
-}
-
-fn closed<'a>(text: &'a str, skip: usize, end: &str) -> Result<(&'a str, &'a str), SqlError> {
-    let at = text[skip..].find(end).ok_or(SqlError::Unclosed)?;
-    Ok(text.split_at(skip + at + end.len()))
 }
 
 #[cfg(test)]

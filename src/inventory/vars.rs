@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::model::Become;
-use crate::yaml::{Diagnostic, Item, Severity, Spot, Value, closest, holds_a_secret};
+use crate::yaml::{Diagnostic, Item, Severity, Spot, Value, closest, holds_a_secret, names_a_secret};
 
 use super::hosts::{Host, Jump};
 use super::ssh_args::ssh_args;
@@ -154,7 +154,7 @@ impl Vars {
                     "lockturn reaches every host over SSH, this one too",
                     Some("a playbook that does not select the host leaves it alone".to_owned()),
                 ),
-            _ if is_secret(key) && !value.is_null() => {
+            _ if names_a_secret(key) && !value.is_null() => {
                 value.error_with_hint(
                     &format!("`{key}` would be a secret in an inventory, and secrets do not belong there"),
                     "lockturn logs in with keys or the agent and runs `sudo -n`; remove the line and rotate the secret"
@@ -178,7 +178,7 @@ impl Vars {
                 continue;
             }
             let Some(written) = text.scalar() else { continue };
-            if holds_a_secret(&written) || (is_secret(&label.text) && written.len() >= 8) {
+            if holds_a_secret(&written) || (names_a_secret(&label.text) && written.len() >= 8) {
                 text.error_with_hint(
                     &format!("the label `{}` looks like a secret, and everybody reads an inventory", label.text),
                     "remove it, and rotate the secret; if it is none, give it a shorter name".to_owned(),
@@ -222,13 +222,6 @@ fn not_ours(text: &str) -> Option<&'static str> {
 
 fn is(value: &Item<'_>, word: &str) -> bool {
     matches!(&value.node.value, Value::Text(text) if text == word) || value.is_null()
-}
-
-fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    let names_a_place = ["_file", "_path", "_method"].iter().any(|ending| key.ends_with(ending));
-    !names_a_place
-        && ["password", "passwd", "_pass", "secret", "token", "api_key"].iter().any(|word| key.contains(word))
 }
 
 fn address(value: &Item<'_>) -> Option<String> {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Activation, Become, Millis, Placement, Put, SecretName, Target, UnitAction};
-use crate::yaml::{Fields, Item, Value, closest};
+use crate::model::{Activation, Become, Millis, Placement, Put, SecretName, SqlPiece, Target, UnitAction, sql_pieces};
+use crate::yaml::{Fields, Item, Value, assigns_a_secret, closest};
 
 use super::probes::probe;
+use super::read::LATER;
 use super::words::{duration, remote_path, selector, unit};
 
 /// How long a service may take to restart when the playbook does not say: systemd's own limit for a start (`DefaultTimeoutStartSec`).
@@ -23,7 +24,7 @@ pub(super) fn targets(item: &Item<'_>, secrets: &BTreeSet<SecretName>) -> Vec<Ta
 fn one(item: &Item<'_>, secrets: &BTreeSet<SecretName>) -> Option<Target> {
     let fields = item.fields()?;
     let hosts = fields.need("hosts").and_then(|item| selector(&item));
-    let become_user = fields.get("become").and_then(|item| match item.text()? {
+    let become_user = fields.get("become").and_then(|item| match item.scalar()?.as_str() {
         "sudo" => Some(Become::Sudo),
         "none" => Some(Become::None),
         _ => {
@@ -31,6 +32,9 @@ fn one(item: &Item<'_>, secrets: &BTreeSet<SecretName>) -> Option<Target> {
             None
         }
     });
+    if !["put", "activate", "verify"].iter().any(|name| fields.has(name)) {
+        item.error("should have at least one of `put`, `activate` and `verify`");
+    }
     let list = |name| fields.get(name).and_then(|item: Item<'_>| item.list()).unwrap_or_default();
     let put: Vec<Put> = list("put").iter().filter_map(|item| one_put(item, secrets)).collect();
     let activate = list("activate").iter().filter_map(activation).collect();
@@ -62,8 +66,7 @@ fn one_put(item: &Item<'_>, secrets: &BTreeSet<SecretName>) -> Option<Put> {
     let mut take = |name, read: fn(&Fields<'_>) -> Option<Placement>| {
         let Some(item) = fields.get(name) else { return };
         found.push(item.fields().and_then(|fields| {
-            fields
-                .refuse("previous", "`previous` belongs to the overlap strategy, which this version does not have yet");
+            fields.refuse("previous", "not in this version: `previous` belongs to the strategy `overlap`");
             let placement = read(&fields);
             fields.finish();
             placement
@@ -75,9 +78,12 @@ fn one_put(item: &Item<'_>, secrets: &BTreeSet<SecretName>) -> Option<Put> {
     take("command", command);
     for later in ["json", "yaml", "toml", "ini"] {
         if fields.has(later) {
-            fields.refuse(later, "the format knows this, but this version of lockturn does not yet");
+            fields.refuse(later, LATER);
             found.push(None);
         }
+    }
+    for later in ["previous", "escrow", "sinks"] {
+        fields.refuse(later, LATER);
     }
     match found.len() {
         0 => item.error("should say where: one of `dotenv`, `file`, `sqlite`, `command`"),
@@ -85,7 +91,17 @@ fn one_put(item: &Item<'_>, secrets: &BTreeSet<SecretName>) -> Option<Put> {
         _ => item.error("should say one place; use one put for each"),
     }
     fields.finish();
-    Some(Put { secret: secret?, for_each, placement: found.into_iter().next()?? })
+    let placement = found.into_iter().next()??;
+    if let (Some(_), Placement::Sqlite { read, write, .. }) = (&for_each, &placement) {
+        for (name, statement) in [("read", read), ("write", write)] {
+            if !parameters(statement).contains(&":host") {
+                item.error(&format!(
+                    "`{name}` should say `:host`, because `for_each` puts a value for each of several hosts"
+                ));
+            }
+        }
+    }
+    Some(Put { secret: secret?, for_each, placement })
 }
 
 fn path_of(fields: &Fields<'_>) -> Option<String> {
@@ -117,24 +133,66 @@ fn file(fields: &Fields<'_>) -> Option<Placement> {
 
 fn sqlite(fields: &Fields<'_>) -> Option<Placement> {
     let file = path_of(fields);
-    let statement = |name, first: &[&str]| {
-        let item: Item<'_> = fields.need(name)?;
-        let text = item.text()?;
-        let word = text.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
-        if !first.contains(&word.as_str()) {
-            item.error(&format!("should begin with {}", first.join(" or ")));
+    let read = fields.need("read").and_then(|item| statement(&item, &["SELECT"], &[":host"]));
+    let write = fields.need("write").and_then(|item| {
+        let text = statement(&item, &["UPDATE", "INSERT", "REPLACE"], &[":host", ":secret"])?;
+        if !parameters(&text).contains(&":secret") {
+            item.error("should write `:secret`");
+        }
+        let words: Vec<String> = words_of(&text).map(|word| word.to_ascii_uppercase()).collect();
+        if words.first().is_some_and(|first| first == "UPDATE") && !words.iter().any(|word| word == "WHERE") {
+            item.warning(
+                "an UPDATE without WHERE writes every row; the run is refused unless the table has exactly one",
+                Some("say which row: `WHERE id = :host`".to_owned()),
+            );
+        }
+        Some(text)
+    });
+    Some(Placement::Sqlite { file: file?, read: read?, write: write? })
+}
+
+/// One statement that begins with one of these words and has no parameters but these.
+fn statement(item: &Item<'_>, first: &[&str], known: &[&str]) -> Option<String> {
+    let text = item.text()?;
+    let pieces = match sql_pieces(text) {
+        Ok(pieces) => pieces,
+        Err(error) => {
+            item.error(&error.to_string());
             return None;
         }
-        Some(text.to_owned())
     };
-    let read = statement("read", &["SELECT"]);
-    let write = statement("write", &["UPDATE", "INSERT", "REPLACE"]);
-    if let (Some(write), Some(item)) = (&write, fields.get("write"))
-        && !write.contains(":secret")
-    {
-        item.error("should write `:secret`");
+    let word = words_of(text).next().unwrap_or_default().to_ascii_uppercase();
+    if !first.contains(&word.as_str()) {
+        item.error(&format!("should begin with {}", first.join(" or ")));
+        return None;
     }
-    Some(Placement::Sqlite { file: file?, read: read?, write: write? })
+    for piece in pieces {
+        if let SqlPiece::Parameter(name) = piece
+            && !known.contains(&name)
+        {
+            let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+            item.error(&format!("`{name}` is no parameter here; {} can be", known.join(" and ")));
+            return None;
+        }
+    }
+    Some(text.to_owned())
+}
+
+/// The words of a statement outside quotes and comments. One that cannot be taken apart has none.
+fn words_of(statement: &str) -> impl Iterator<Item = String> {
+    let pieces = sql_pieces(statement).unwrap_or_default();
+    let plain = pieces.into_iter().map(|piece| match piece {
+        SqlPiece::Text(text) if text.chars().count() == 1 => text,
+        SqlPiece::Text(_) | SqlPiece::Comment(_) | SqlPiece::Parameter(_) => " ",
+    });
+    let plain: String = plain.collect();
+    let words: Vec<String> = plain.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned).collect();
+    words.into_iter().filter(|word| !word.is_empty())
+}
+
+fn parameters(statement: &str) -> Vec<&str> {
+    let pieces = sql_pieces(statement).unwrap_or_default().into_iter();
+    pieces.filter_map(|piece| if let SqlPiece::Parameter(name) = piece { Some(name) } else { None }).collect()
 }
 
 fn command(fields: &Fields<'_>) -> Option<Placement> {
@@ -146,6 +204,25 @@ fn command(fields: &Fields<'_>) -> Option<Placement> {
 /// Words of a program: no shell, no line breaks.
 pub(super) fn argv(item: &Item<'_>) -> Option<Vec<String>> {
     let words = item.words()?;
+    if words.iter().any(|word| word.contains("{{")) {
+        item.error_with_hint(
+            "the words of a command are not templates",
+            "the program has the value on its standard input".to_owned(),
+        );
+        return None;
+    }
+    // A single word is looked at with all other texts; `--password VALUE` is two.
+    if assigns_a_secret(&words.join(" ")) && !words.iter().any(|word| assigns_a_secret(word)) {
+        item.error_with_hint(
+            "this looks like a secret, and a playbook is read by everybody",
+            "let the program read it from a file or its standard input; and rotate what stood here".to_owned(),
+        );
+        return None;
+    }
+    if words[0].is_empty() || words[0].starts_with('-') {
+        item.error("should begin with a program");
+        return None;
+    }
     if words.iter().any(|word| word.contains(['\n', '\r', '\0'])) {
         item.error("a word of a command has no line breaks");
         return None;
@@ -155,7 +232,8 @@ pub(super) fn argv(item: &Item<'_>) -> Option<Vec<String>> {
 
 fn activation(item: &Item<'_>) -> Option<Activation> {
     let fields = item.fields()?;
-    let deadline_of = |fields: &Fields<'_>| fields.get("deadline").and_then(|item| duration(&item)).unwrap_or(ACTIVATE);
+    let deadline_of =
+        |fields: &Fields<'_>| fields.get("deadline").and_then(|item| duration(&item, Millis(1))).unwrap_or(ACTIVATE);
     let mut found = None;
     if let Some(inner) = fields.get("systemd").and_then(|item| item.fields()) {
         let deadline = deadline_of(&inner);

@@ -37,6 +37,42 @@ pub fn holds_a_secret(text: &str) -> bool {
     })
 }
 
+/// Whether a name is that of a credential: `X-Api-Key`, `--password`, `client_secret`. One that ends in `file`, `path` or `name` is not.
+#[must_use]
+pub fn names_a_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    let names_a_place = ["_file", "_path", "_name", "_method", "_id"].iter().any(|ending| name.ends_with(ending));
+    let words =
+        ["password", "passwd", "_pass", "secret", "token", "api_key", "apikey", "authorization", "hmac", "cookie"];
+    !names_a_place && words.iter().any(|word| name.contains(word))
+}
+
+/// Whether a text gives a credential its value: `--password=…`, `token: …`, `?api_key=…`. A template is no value, nor is a name in
+/// capitals, a variable or a path.
+#[must_use]
+pub fn assigns_a_secret(text: &str) -> bool {
+    let parts = text.split(|c: char| c.is_whitespace() || "\"'`,;()[]{}&?".contains(c)).filter(|part| !part.is_empty());
+    let parts: Vec<&str> = parts.collect();
+    let is_literal = |value: &str| {
+        let reference = value.starts_with(['$', '/', '~', '@', ':', '%', '-', '.', '<']);
+        value.len() >= 6 && !reference && value.chars().any(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    let assigned = |part: &&str| {
+        part.split_once(['=', ':']).is_some_and(|(name, value)| names_a_secret(name) && is_literal(value))
+    };
+    // In prose a word follows a colon too, but seldom one with a digit in it.
+    let odd = |value: &str| is_literal(value) && value.contains(|c: char| c.is_ascii_digit());
+    let follows = |pair: &[&str]| match pair {
+        [name, value] if name.starts_with("--") => names_a_secret(name) && !name.contains('=') && is_literal(value),
+        [name, value] => name.strip_suffix(':').is_some_and(names_a_secret) && odd(value),
+        _ => false,
+    };
+    // As JSON has it, its quotes taken away.
+    let quoted = |three: &[&str]| matches!(three, [name, ":", value] if names_a_secret(name) && is_literal(value));
+    !text.contains("{{")
+        && (parts.iter().any(assigned) || parts.windows(2).any(follows) || parts.windows(3).any(quoted))
+}
+
 fn looks_like_a_secret(part: &str) -> bool {
     let all = |fits: fn(char) -> bool| part.chars().all(fits);
     let any = |fits: fn(char) -> bool| part.chars().any(fits);
@@ -78,6 +114,31 @@ mod tests {
             "-----BEGIN OPENSSH PRIVATE KEY-----\nx",
         ] {
             assert!(holds_a_secret(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_credential_with_a_value_is_seen_and_one_without_is_not() {
+        for text in [
+            "curl --password=hunter2 x",
+            "mysql --password hunter2",
+            "http://127.0.0.1/?api_key=hunter2",
+            "{\"client_secret\": \"hunter2\"}",
+            "X-Token: hunter2",
+        ] {
+            assert!(assigns_a_secret(text), "{text}");
+        }
+        for text in [
+            "--password-file /etc/x",
+            "--token-file=/run/token",
+            "--token=$TOKEN",
+            "secret={{ secret }}",
+            "--token TOKEN_NAME",
+            "UPDATE workers SET shared_secret = :secret WHERE id = :host",
+            "Rotate the secret: workers and the control plane share it",
+            "probe",
+        ] {
+            assert!(!assigns_a_secret(text), "{text}");
         }
     }
 

@@ -89,10 +89,7 @@ pub fn parse(text: &str, budget: Budget) -> Result<Node, (Place, String)> {
     };
     let root: Option<Node> = serde_yaml::from_str_with_options(text, options).map_err(|error| {
         let place = error.location().map_or(Place { line: 1, column: 1 }, place);
-        // Its own words name places too; they stand in ours already.
-        let message = error.to_string();
-        let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        (place, message.to_owned())
+        (place, phrase(&error.to_string(), nodes))
     })?;
     Ok(root.unwrap_or(Node { value: Value::Null, place: Place { line: 1, column: 1 }, bytes: None }))
 }
@@ -120,6 +117,30 @@ impl Node {
     #[must_use]
     pub fn text(text: &str, place: Place) -> Self {
         Self { value: Value::Text(text.to_owned()), place, bytes: None }
+    }
+}
+
+/// The parser's own words without the places, which stand in ours already; where they speak to programmers, others.
+fn phrase(said: &str, nodes: usize) -> String {
+    let said = said.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let said = said.split(" at line ").next().unwrap_or_default();
+    if let Some(key) = said.strip_prefix("duplicate mapping key: ") {
+        let key = key.split(", set DuplicateKeyPolicy").next().unwrap_or_default();
+        return format!("the key `{}` stands here for the second time", key.escape_debug());
+    }
+    let Some(breach) = said.strip_prefix("budget breached: ") else {
+        return match said {
+            _ if said.contains("tabs disallowed") => "a tab stands here; YAML is indented with blanks".to_owned(),
+            _ if said.contains("recursion limit") => "it is nested too deep".to_owned(),
+            _ => said.to_owned(),
+        };
+    };
+    if breach.starts_with("Documents") {
+        "a second document begins here; one file is one document".to_owned()
+    } else if breach.starts_with("Depth") || breach.starts_with("FlowNesting") {
+        "it is nested too deep".to_owned()
+    } else {
+        format!("there is more in it than can be meant: {nodes} values, aliases followed, are the most")
     }
 }
 

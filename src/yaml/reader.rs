@@ -58,6 +58,18 @@ impl Problems {
         self.found.borrow_mut().push(problem);
     }
 
+    /// Whether something is wrong there already.
+    #[must_use]
+    pub fn has(&self, place: Place) -> bool {
+        self.found.borrow().iter().any(|problem| problem.place == place && problem.severity == Severity::Error)
+    }
+
+    /// Whether one of them is an error.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.found.borrow().iter().any(|problem| problem.severity == Severity::Error)
+    }
+
     /// A place in this file.
     #[must_use]
     pub fn spot(&self, place: Place, path: &str) -> Spot {
@@ -79,14 +91,29 @@ impl Problems {
 /// whatever its key is called.
 fn shown(line: &str, column: usize) -> Shown {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
-    let before: String = line.chars().take(column - 1).map(plain).collect();
+    let mut before: String = line.chars().take(column - 1).map(plain).collect();
     let value_before = before.split([':', '=']).skip(1).any(|rest| !rest.trim_matches([' ', '{', '[', '-']).is_empty());
-    let before = if value_before || before.chars().count() > 80 { "… ".to_owned() } else { before };
+    if value_before || before.chars().count() > 80 {
+        // The key that the value belongs to may be shown all the same.
+        let last = before.rsplit(['{', ',', '[']).next().unwrap_or_default().trim();
+        let key = last.strip_suffix(':').filter(|key| !key.is_empty() && key.chars().all(is_of_key));
+        before = key.map_or_else(|| "… ".to_owned(), |key| format!("… {key}: "));
+    }
     let rest: String = line.chars().skip(column - 1).collect();
-    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "_.-".contains(c))).unwrap_or(rest.len());
-    let key = if rest[end..].starts_with([':', '=']) { &rest[..=end] } else { "" };
-    let more = if rest.len() > key.len() { " …" } else { "" };
+    let end = rest.find(|c: char| !is_of_key(c)).unwrap_or(rest.len());
+    let (word, after) = rest.split_at(end);
+    let is_key = after.starts_with('=') || (after.starts_with(':') && !after[1..].starts_with(|c: char| c != ' '));
+    let key = if is_key { format!("{word}{}", &after[..1]) } else { String::new() };
+    let more = match rest.len() > key.len() {
+        true if key.is_empty() && (before.is_empty() || before.ends_with(' ')) => "…",
+        true => " …",
+        false => "",
+    };
     Shown { text: format!("{before}{key}{more}"), column: before.chars().count() + 1 }
+}
+
+fn is_of_key(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_.-".contains(c)
 }
 
 /// The known word that was most likely meant.
@@ -160,8 +187,36 @@ impl<'a> Item<'a> {
             Value::List(_) => "a list",
             Value::Map(_) => "a map",
         };
-        self.error(&format!("should be {wanted}, not {is}"));
+        let message = format!("should be {wanted}, not {is}");
+        match self.node.value {
+            Value::Bool(_) | Value::Int(_) | Value::Float(_) if wanted == "text" => {
+                self.error_with_hint(&message, "if it is meant as text, write it in quotes".to_owned());
+            }
+            _ => self.error(&message),
+        }
         None
+    }
+
+    /// Looks at each text in it, however deep.
+    pub fn each_text(&self, look: &mut dyn FnMut(&Self, &str)) {
+        match &self.node.value {
+            Value::Text(text) => look(self, text),
+            Value::List(_) => self.list().into_iter().flatten().for_each(|item| item.each_text(look)),
+            Value::Map(map) => map.iter().for_each(|(key, node)| self.child(key, node).each_text(look)),
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {}
+        }
+    }
+
+    /// Whether something is wrong with it already.
+    #[must_use]
+    pub fn is_wrong(&self) -> bool {
+        self.problems.has(self.place)
+    }
+
+    /// Whether anything in its file is wrong.
+    #[must_use]
+    pub fn is_in_wrong_file(&self) -> bool {
+        self.problems.has_errors()
     }
 
     /// Whether nothing stands there.
@@ -243,6 +298,11 @@ impl<'a> Item<'a> {
     /// A list of texts.
     #[must_use]
     pub fn words(&self) -> Option<Vec<String>> {
+        if let Value::Text(_) = self.node.value {
+            let hint = "words stand in a list, `[systemctl, reload, app]`; no shell reads them";
+            self.error_with_hint("should be a list of words, not text", hint.to_owned());
+            return None;
+        }
         let words: Vec<String> = self.list()?.iter().filter_map(|word| Some(word.text()?.to_owned())).collect();
         if words.is_empty() {
             self.error("should have at least one word");

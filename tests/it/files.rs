@@ -39,7 +39,7 @@ fn what_is_shipped_is_valid_and_fits_together() {
         for check in playbook.targets.iter().flat_map(|target| &target.verify).map(|probe| &probe.check) {
             if let lockturn::model::Check::Http { headers, body, .. } = check {
                 headers.iter().map(|(_, text)| text).chain([body]).for_each(|text| {
-                    lockturn::probe::check_template(text).unwrap();
+                    lockturn::template::check_template(text).unwrap();
                 });
             }
         }
@@ -117,7 +117,7 @@ fn bombs_cycles_and_duplicates_are_refused() {
         bomb.push_str(&format!("{name}: &{name} [{refers}]\n"));
     }
     assert!(!wrong_playbook(&bomb).is_empty());
-    assert!(wrong_playbook("version: 1\nversion: 1\n").contains("duplicate"));
+    assert!(wrong_playbook("version: 1\nversion: 1\n").contains("`version` stands here for the second time"));
     assert!(wrong_inventory("all: { hosts: { a: { jump: b }, b: { jump: a } } }").contains("through itself"));
     assert!(wrong_inventory("all: { hosts: { a: { address: x }, b: { address: x } } }").contains("same machine"));
     assert!(wrong_inventory("all: {}").contains("no host"));

@@ -79,13 +79,13 @@ fn what_is_wrong_with_an_ini_file_is_said_at_once_and_pointed_at() {
 error: a quote in this line is never closed
  --> hosts.ini:3:1
   |
-3 |  …
+3 | …
   | ^
 
 error: `w[2:1]` names no hosts: `[2:1]` ends before it begins
  --> hosts.ini:4:1
   |
-4 |  …
+4 | …
   | ^
 
 error: `a b` is no name for a group: a name has letters, digits, `.`, `_` and `-`, not ` `
@@ -97,7 +97,7 @@ error: `a b` is no name for a group: a name has letters, digits, `.`, `_` and `-
 error: should be `variable=value`
  --> hosts.ini:8:1
   |
-8 |  …
+8 | …
   | ^
   = hint: hosts stand under `[group]`, not under `[group:vars]`
 
@@ -111,14 +111,14 @@ warning: nobody reads the variable `prt`
 error: the group `worker` has no hosts, here or in any other file
   --> hosts.ini:11:1
    |
-11 |  …
+11 | …
    | ^
    = hint: did you mean `workers`? If it is empty, give it a section, or `{}` in YAML
 
 error: there is no group `nobody` whose variables these could be
  --> hosts.ini:7:2
   |
-7 | [nobody: …
+7 | [ …
   |  ^
 "
     );

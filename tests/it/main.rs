@@ -28,3 +28,4 @@ mod stopped;
 mod support;
 mod unheard;
 mod walls;
+mod zoo;

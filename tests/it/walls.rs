@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the lowest to the highest: a room imports only what stands before it.
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 16] = [
     "model",
     "yaml",
+    "template",
     "inventory",
     "playbook",
     "plan",
@@ -23,17 +24,18 @@ const ROOMS: [&str; 15] = [
 ];
 
 /// What a room may import. `runtime` and above may import every room before them.
-const IMPORTS: [(&str, &[&str]); 12] = [
+const IMPORTS: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("yaml", &[]),
+    ("template", &["model", "yaml"]),
     ("inventory", &["model", "yaml"]),
-    ("playbook", &["model", "yaml"]),
+    ("playbook", &["model", "yaml", "template"]),
     ("plan", &["model", "inventory", "playbook"]),
     ("coordinator", &["model"]),
     ("edit", &["model"]),
     ("host", &["model"]),
     ("ssh", &["model", "host"]),
-    ("probe", &["model", "ssh"]),
+    ("probe", &["model", "template", "ssh"]),
     ("journal", &["model"]),
     ("report", &["model", "coordinator"]),
 ];

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use lockturn::inventory::Inventory;
 use lockturn::model::Become;
@@ -22,8 +23,20 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Where the Ansible is that we compare with.
+fn home() -> &'static Path {
+    static HOME: LazyLock<PathBuf> = LazyLock::new(|| {
+        let into = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ansible");
+        let done = Command::new("sh").arg(root().join("tests/setup/ansible")).arg(&into).status().unwrap();
+        let why = "Ansible cannot be installed (tests/setup/ansible); `make install` installs what that needs";
+        assert!(done.success(), "{why}");
+        into
+    });
+    &HOME
+}
+
 fn ansible(path: &Path) -> BTreeMap<String, Known> {
-    let program = root().join("target/ansible/bin/ansible-inventory");
+    let program = home().join("bin/ansible-inventory");
     let nothing = tempfile::Builder::new().suffix(".cfg").tempfile().unwrap();
     let output = Command::new(&program)
         .arg("-i")
@@ -34,7 +47,7 @@ fn ansible(path: &Path) -> BTreeMap<String, Known> {
         .env("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED", "true")
         .stdin(Stdio::null())
         .output()
-        .unwrap_or_else(|error| panic!("{}: {error}; `sh tests/setup/ansible` installs it", program.display()));
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
     assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
     let list: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut groups: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

@@ -30,6 +30,10 @@ impl Url {
             return Err("a URL has no blanks, control characters or letters beyond ASCII".to_owned());
         }
         let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+        // Before anything of it is repeated: what stands before the `@` may be a password.
+        if authority.contains('@') {
+            return Err("a URL names a host, and no user".to_owned());
+        }
         let (host, port) = match authority.strip_prefix('[') {
             Some(rest) => {
                 let (host, after) = rest.split_once(']').ok_or("the `[` of the address is never closed")?;
@@ -37,9 +41,9 @@ impl Url {
             }
             None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
         };
-        let port = port.map_or(Ok(80), |port| port.parse().map_err(|_| format!("`{port}` is not a port")))?;
-        if host.is_empty() || host.contains('@') {
-            return Err("a URL names a host, and no user".to_owned());
+        let port = port.map_or(Ok(80), |port| port.parse().map_err(|_| "a URL's port is a number".to_owned()))?;
+        if host.is_empty() {
+            return Err("a URL names a host".to_owned());
         }
         Ok(Self { host: host.to_owned(), port, path: path.to_owned() })
     }

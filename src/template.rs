@@ -1,4 +1,7 @@
-//! Templates of headers and bodies: `{{ secret }}`, `{{ hmac_sha256(secret, now ~ '\n' ~ uuid ~ '\n' ~ body) }}`.
+//! Templates of headers and bodies: `{{ secret }}`, `{{ hmac_sha256(secret, now ~ '\n' ~ uuid ~ '\n' ~ body) }}`. Checked when a playbook
+//! is read, rendered when a probe is made.
+//!
+//! **Invariant:** a template never holds a value: it holds a mark that is replaced in bytes afterwards. Tested beside the code.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,6 +10,13 @@ use minijinja::value::{Object, Value};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, context};
 
 use crate::model::{Secret, hmac_sha256};
+use crate::yaml::closest;
+
+/// What a template can say.
+const WORDS: [&str; 5] = ["now", "uuid", "host", "body", "secret"];
+
+/// What a template can call: ours, and the engine's own.
+const FUNCTIONS: [&str; 5] = ["hmac_sha256", "range", "dict", "namespace", "debug"];
 
 /// A template that does more than this many steps is not a header.
 const FUEL: u64 = 10_000;
@@ -67,14 +77,43 @@ pub fn render(template: &str, context: &Context<'_>) -> Result<Secret, String> {
     Ok(Secret::new(bytes))
 }
 
-/// Whether a template can be rendered at all.
+/// Why a template cannot be rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateError {
+    /// One phrase.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// Whether a template can be rendered at all; every word in it that is not known is named.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_template(template: &str) -> Result<(), String> {
+pub fn check_template(template: &str) -> Result<(), TemplateError> {
+    let environment = environment();
+    let broken =
+        |error: &Error| TemplateError { message: format!("this is no template: {}", phrase(error)), hint: None };
+    let parsed = environment.template_from_str(template).map_err(|error| broken(&error))?;
+    let mut unknown: Vec<String> = parsed.undeclared_variables(false).into_iter().collect();
+    unknown.retain(|word| !WORDS.contains(&word.as_str()) && !FUNCTIONS.contains(&word.as_str()));
+    unknown.sort();
+    if let Some(first) = unknown.first() {
+        let known = || WORDS.into_iter().chain(["hmac_sha256"]);
+        let hint = match closest(first, known()) {
+            Some(word) => format!("did you mean `{word}`?"),
+            None => format!("known here: {}", known().collect::<Vec<_>>().join(", ")),
+        };
+        let words: Vec<String> = unknown.iter().map(|word| format!("`{word}`")).collect();
+        let message = format!("a template cannot say {}", words.join(", "));
+        return Err(TemplateError { message, hint: Some(hint) });
+    }
     let secret = Some(Arc::new(Secret::new(b"x".to_vec())));
     let context = Context { now: "", uuid: "", host: "", body: "", secret, mark: "\u{1}" };
-    render(template, &context).map(drop)
+    render(template, &context).map(drop).map_err(|message| TemplateError {
+        message: format!("this template cannot be rendered: {message}"),
+        hint: None,
+    })
 }
 
 fn environment() -> Environment<'static> {
@@ -123,6 +162,22 @@ mod tests {
         for bad in ["{{ nothing }}", "{{ hmac_sha256('key', 'text') }}", "{{ secret", "{{ f() }}"] {
             let error = rendered(bad).unwrap_err();
             assert!(!error.contains("Jefe"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_a_template_cannot_say_is_named_before_it_is_rendered() {
+        let wrong = |template| check_template(template).unwrap_err();
+        assert_eq!(wrong("{{ secrt }}").message, "a template cannot say `secrt`");
+        assert_eq!(wrong("{{ secrt }}").hint.as_deref(), Some("did you mean `secret`?"));
+        assert!(wrong("{{ hmac_sha256(secret) }}").message.contains("missing argument"), "{:?}", wrong("{{ f(x) }}"));
+        assert!(wrong("{{ secret").message.contains("no template"));
+        assert!(wrong("{{ secret|b64 }}").message.contains("unknown filter"));
+        assert_eq!(wrong("{{ sha1(x) }}").message, "a template cannot say `sha1`, `x`");
+        for good in
+            ["", "probe", "{{ now }}{{ uuid }}{{ host }}{{ body }}", "{% for n in range(2) %}{{ n }}{% endfor %}"]
+        {
+            assert_eq!(check_template(good), Ok(()), "{good}");
         }
     }
 
