@@ -1,6 +1,7 @@
 //! `init`: an inventory and a playbook to begin with.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use super::{CliError, Exit, say};
@@ -11,24 +12,34 @@ const FILES: [(&str, &str); 2] = [
     ("playbooks/worker-secret.yml", include_str!("../../playbooks/worker-secret.yml")),
 ];
 
+const NEXT: &str = "next:
+  1. put your hosts into inventory/hosts.yml, or your Ansible inventory beside it
+  2. lockturn hosts                               who is in it, and how each is reached
+  3. lockturn check                               are the files right? no connection
+  4. lockturn plan playbooks/worker-secret.yml    what would change where? read only
+";
+
 /// `init`. Never overwrites.
 pub(super) fn run(dir: &Path) -> Result<Exit, CliError> {
     for (name, _) in FILES {
-        if dir.join(name).exists() {
+        // A link that leads nowhere is there too.
+        if dir.join(name).symlink_metadata().is_ok() {
             return Err(CliError::new(
                 Exit::Refused,
                 format!("{} exists already; nothing was written", dir.join(name).display()),
-            ));
+            )
+            .hint("lockturn init DIR writes elsewhere"));
         }
     }
     for (name, text) in FILES {
         let path = dir.join(name);
         let parent = path.parent().unwrap_or(dir);
         fs::create_dir_all(parent)
-            .and_then(|()| fs::write(&path, text))
+            // Not if somebody wrote it since.
+            .and_then(|()| fs::File::create_new(&path)?.write_all(text.as_bytes()))
             .map_err(|error| CliError::new(Exit::Refused, format!("{}: {error}", path.display())))?;
         say::out(&format!("wrote {}\n", path.display()));
     }
-    say::err("next: put your hosts into inventory/hosts.yml, then: lockturn check playbooks/worker-secret.yml\n");
+    say::err(NEXT);
     Ok(Exit::Done)
 }
