@@ -1,6 +1,7 @@
 //! Checks of a running service: what to send, how to send it from the host itself, and what the answers mean.
 //!
-//! **Invariant:** no redirects, no proxies, every answer bounded. Tested beside the code.
+//! **Invariant:** no redirects, no proxies, every answer bounded. Tested beside the code and, on real hosts, in
+//! `tests/real/sshd/probes.rs`.
 
 mod curl;
 mod http;

@@ -4,7 +4,7 @@
 //! overridden here, and nowhere else does the product touch russh's client.
 //!
 //! **Invariant:** no byte is sent for authentication before the host's key was found in known_hosts; every wait has a deadline; what a
-//! host sends is bounded. Tested beside the code and, through the whole product, in `tests/it/fleet.rs`.
+//! host sends is bounded. Tested against servers that mean harm in `tests/it/ssh/`, and against OpenSSH in `tests/real/sshd/`.
 
 mod agent;
 mod auth;

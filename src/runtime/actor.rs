@@ -159,9 +159,12 @@ impl Actor {
 
 /// sudo's own words are shown, not parsed: that sudo stood between us and the shell, and ended, is enough to name the kind.
 fn why_no_shell(become_user: Become, reason: &Reason, ended: &HowEnded) -> Reason {
-    let HowEnded { refused, status, stderr } = ended;
+    let HowEnded { refused, lost, status, stderr } = ended;
     if *refused {
         return Reason::new(ReasonKind::NoShell, "the server runs no program for this login");
+    }
+    if *lost {
+        return Reason::new(ReasonKind::ConnectionLost, "the connection ended before a shell answered");
     }
     let detail = if stderr.is_empty() { reason.detail.clone() } else { format!("{}: {stderr}", reason.detail) };
     match (become_user, status) {

@@ -32,6 +32,8 @@ const GOODBYE_MAX: Duration = Duration::from_millis(500);
 pub struct Connection {
     handle: Arc<Handle<Guard>>,
     token: CancellationToken,
+    /// Cancelled when the end of it is our own wish.
+    ours: CancellationToken,
     open: Duration,
     _close: DropGuard,
 }
@@ -60,6 +62,8 @@ pub type ForwardStream = ChannelStream<Msg>;
 pub struct HowEnded {
     /// The server did not start it.
     pub refused: bool,
+    /// The connection ended first, and not because we closed it.
+    pub lost: bool,
     /// Its exit status; `None` if it never said: then nobody knows what it did.
     pub status: Option<u32>,
     /// The end of its standard error, made harmless.
@@ -92,7 +96,7 @@ impl fmt::Display for ForwardError {
 
 impl Connection {
     pub(super) fn new(handle: Handle<Guard>, token: CancellationToken, open: Duration) -> Self {
-        Self { handle: Arc::new(handle), _close: token.clone().drop_guard(), token, open }
+        Self { handle: Arc::new(handle), _close: token.clone().drop_guard(), ours: token.child_token(), token, open }
     }
 
     /// Starts a program on the host.
@@ -112,7 +116,7 @@ impl Connection {
         let writer = Box::pin(channel.make_writer());
         let (reader, output) = tokio::io::duplex(OUTPUT_BYTES_MAX);
         let (tell, told) = oneshot::channel();
-        tokio::spawn(drain(channel, output, self.token.clone(), tell));
+        tokio::spawn(drain(channel, output, self.token.clone(), self.ours.clone(), tell));
         let ended = Box::pin(async { told.await.unwrap_or_default() });
         Ok(Exec { reader, writer, ended })
     }
@@ -149,6 +153,7 @@ impl Connection {
 
     /// Says goodbye and closes it.
     pub async fn close(mut self) {
+        self.ours.cancel();
         let goodbye = async {
             // One that has ended already hears nothing.
             let _unheard = self.handle.disconnect(Disconnect::ByApplication, "", "en").await;
@@ -166,11 +171,16 @@ async fn drain(
     mut channel: Channel<Msg>,
     mut output: DuplexStream,
     connection: CancellationToken,
+    ours: CancellationToken,
     tell: oneshot::Sender<HowEnded>,
 ) {
     let mut ended = HowEnded::default();
     let mut stderr = Vec::new();
-    while let Some(message) = channel.wait().await {
+    loop {
+        let Some(message) = channel.wait().await else {
+            ended.lost = !ours.is_cancelled();
+            break;
+        };
         match message {
             ChannelMsg::Data { data } => {
                 // A reader that is not there any more has given up: what still comes for it is thrown away.

@@ -25,6 +25,10 @@ fn hasty() -> Settings {
 
 /// A host as a run has it.
 fn actor(server: &Server, become_user: Become) -> Actor {
+    actor_with(server, become_user, hasty())
+}
+
+fn actor_with(server: &Server, become_user: Become, settings: Settings) -> Actor {
     let who = Who {
         host: "h".parse().unwrap(),
         endpoint: server.endpoint(),
@@ -32,7 +36,7 @@ fn actor(server: &Server, become_user: Become) -> Actor {
         state_dir: String::new(),
         path: String::new(),
     };
-    let connector = Arc::new(connector(hasty()));
+    let connector = Arc::new(connector(settings));
     Actor::new(who, "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(), 1, connector, CancellationToken::new())
 }
 
@@ -57,6 +61,16 @@ async fn a_login_that_gives_no_shell_says_why_in_bounded_time() {
         no_shell(Program::FloodsStderr, kind, "did not begin to answer in time: eeee"),
         no_shell(Program::NeverOpens, ReasonKind::TimedOut, "no session opened within 2 s"),
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_vanishes_while_the_shell_starts_is_lost_and_not_without_a_shell() {
+    let server = running(Program::Vanishes).await;
+    let keepalive = Duration::from_millis(300);
+    let settings = Settings { keepalive, keepalives_missed: 1, start: PATIENCE, ..Settings::default() };
+    let mut actor = actor_with(&server, Become::Sudo, settings);
+    let connected = tokio::time::timeout(PATIENCE, actor.connect()).await.expect("nobody notices");
+    refused(connected, ReasonKind::ConnectionLost, "before a shell answered");
 }
 
 #[tokio::test(flavor = "multi_thread")]

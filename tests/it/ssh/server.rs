@@ -63,6 +63,8 @@ pub(super) enum Program {
     /// Says a word and ends, with or without an exit status.
     Ends(Option<u32>),
     Silent,
+    /// Nothing comes from the server any more.
+    Vanishes,
     Floods,
     FloodsStderr,
 }
@@ -190,7 +192,13 @@ async fn accept(
         }
         counts.open.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(relay(socket, ours, script.link, Arc::clone(&counts), Arc::clone(&gone)));
-        let peer = Peer { script: script.clone(), counts: Arc::clone(&counts), held: Vec::new(), running: Vec::new() };
+        let peer = Peer {
+            script: script.clone(),
+            counts: Arc::clone(&counts),
+            held: Vec::new(),
+            running: Vec::new(),
+            gone: Arc::clone(&gone),
+        };
         let config = Arc::clone(&config);
         tokio::spawn(async move {
             // How it ends is the client's matter.
@@ -245,6 +253,7 @@ struct Peer {
     /// Questions that are never answered.
     held: Vec<ChannelOpenHandle>,
     running: Vec<ChannelId>,
+    gone: Arc<AtomicBool>,
 }
 
 impl Peer {
@@ -327,6 +336,7 @@ impl server::Handler for Peer {
             Program::FloodsStderr => {
                 tokio::spawn(async move { while handle.extended_data(id, 1, vec![b'e'; 30_000]).await.is_ok() {} });
             }
+            Program::Vanishes => self.gone.store(true, Ordering::SeqCst),
             Program::Echo | Program::NeverOpens | Program::Refused | Program::Silent => {}
         }
         Ok(())
