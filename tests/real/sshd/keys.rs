@@ -21,7 +21,10 @@ fn locked_fleet(hosts: usize) -> Fleet {
 /// Runs a rotation on a terminal where a person types these lines, each when asked for a passphrase. What was on the screen, with
 /// what `stty` and `$?` said afterwards.
 fn at_a_terminal(fleet: &Fleet, lines: &[&str]) -> String {
-    let command = fleet.rotation();
+    on_a_terminal(fleet, &fleet.rotation(), lines)
+}
+
+fn on_a_terminal(fleet: &Fleet, command: &Command, lines: &[&str]) -> String {
     let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_str().unwrap());
     let mut words: Vec<String> = vec![quoted(command.get_program())];
     words.extend(command.get_args().map(quoted));
@@ -83,6 +86,12 @@ fn who_stops_at_the_question_gets_the_terminal_back() {
     let fleet = locked_fleet(1);
     let screen = at_a_terminal(&fleet, &["\u{3}"]);
     assert!(screen.contains("ended 4") && screen.contains("nothing was changed"), "{screen}");
+    assert!(screen.contains(" echo ") && !screen.contains("-echo "), "the terminal stays silent: {screen}");
+    // A verb that changes nothing does not listen for Ctrl-C: it ends by it.
+    let mut plan = fleet.command(&["plan"]);
+    plan.arg(fleet.at("playbook"));
+    let screen = on_a_terminal(&fleet, &plan, &["\u{3}"]);
+    assert!(screen.contains("ended 130"), "{screen}");
     assert!(screen.contains(" echo ") && !screen.contains("-echo "), "the terminal stays silent: {screen}");
 }
 
