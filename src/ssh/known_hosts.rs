@@ -3,6 +3,7 @@
 //! **Invariant:** a file that cannot be read is an error, never an empty one. A key of another algorithm for a known host is a changed
 //! key, never an unknown host.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,10 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub struct KnownHosts {
     files: Vec<PathBuf>,
     entries: Vec<(Entry, Place)>,
+    /// Entries by the names in them, in lower case: in a large fleet each host is one of thousands.
+    exact: HashMap<String, Vec<usize>>,
+    /// Entries with a hash, a pattern or a negation, which must be tried one by one.
+    others: Vec<usize>,
     /// Lines that could not be read; the others count.
     bad_lines: Vec<Place>,
 }
@@ -97,10 +102,27 @@ impl KnownHosts {
             }
             // The parser knows blanks only; OpenSSH takes tabs too.
             match line.replace('\t', " ").parse::<Entry>() {
-                Ok(entry) => self.entries.push((entry, Place(path.to_owned(), index + 1))),
+                Ok(entry) => self.take(entry, Place(path.to_owned(), index + 1)),
                 Err(_) => self.bad_lines.push(Place(path.to_owned(), index + 1)),
             }
         }
+    }
+
+    fn take(&mut self, entry: Entry, place: Place) {
+        let position = self.entries.len();
+        match entry.host_patterns() {
+            HostPatterns::Patterns(names) if !names.iter().any(|name| name.contains(['*', '?', '!'])) => {
+                for name in names {
+                    let same = self.exact.entry(name.to_ascii_lowercase()).or_default();
+                    // A line may name a host twice.
+                    if same.last() != Some(&position) {
+                        same.push(position);
+                    }
+                }
+            }
+            HostPatterns::Patterns(_) | HostPatterns::HashedName { .. } => self.others.push(position),
+        }
+        self.entries.push((entry, place));
     }
 
     /// What they say of this host: under its name with the port, or (as ssh does) under its bare name if that is not known.
@@ -118,7 +140,11 @@ impl KnownHosts {
     fn named(&self, name: &str) -> HostKeys {
         let bad_line = self.bad_lines.first().cloned();
         let mut found = HostKeys { files: self.files.clone(), bad_line, ..HostKeys::default() };
-        for (entry, place) in self.entries.iter().filter(|(entry, _)| matches(entry.host_patterns(), name)) {
+        let fits = |position: &&usize| matches(self.entries[**position].0.host_patterns(), name);
+        let exact = self.exact.get(name).into_iter().flatten();
+        let mut mine: Vec<usize> = exact.chain(self.others.iter().filter(fits)).copied().collect();
+        mine.sort_unstable();
+        for (entry, place) in mine.into_iter().map(|position| &self.entries[position]) {
             let key = (entry.public_key().clone(), place.clone());
             match entry.marker() {
                 None => found.keys.push(key),
@@ -249,6 +275,14 @@ mod tests {
         assert_eq!(trust(&format!("h {ED}\n[h]:2222 {ED2}"), "h", 2222), Trust::Changed { place: "kh:2".to_owned() });
         assert_eq!(trust(&format!("h {ED}\n@revoked h {ED}"), "h", 2222), Trust::Revoked { place: "kh:2".to_owned() });
         assert_eq!(trust(&format!("[h]:2222 {ED}"), "h", 22), Trust::Unknown);
+    }
+
+    #[test]
+    fn the_first_line_that_fits_is_named_whatever_its_form() {
+        let first = |file: &str| trust(file, "h", 22);
+        let changed = |line: usize| Trust::Changed { place: format!("kh:{line}") };
+        assert_eq!(first(&format!("x {ED2}\n* {ED2}\nh,h {ED2}")), changed(2));
+        assert_eq!(first(&format!("x {ED2}\nh {ED2}\n* {ED2}")), changed(2));
     }
 
     #[test]
