@@ -1,5 +1,6 @@
 //! A service that does not take the new value takes the whole fleet back.
 
+use crate::canary::{Recorder, files_with, holds, logs_are_clean};
 use crate::fleet::{Fleet, WORKERS};
 use crate::operator::WORKER_SECRET;
 
@@ -15,13 +16,29 @@ pub(super) fn a_service_that_refuses_to_start(fleet: &Fleet) {
     fleet.is_clean();
 }
 
-/// It is active, its health is 200, and it takes nothing but the old value.
+/// It is active, its health is 200, and it takes nothing but the old value. On the way back no value is seen either.
 pub(super) fn a_service_that_lies(fleet: &Fleet) {
     let before = fleet.begin();
     fleet.host("worker-3").sh_with("cat >/opt/nanoclaw/trusts", &before["worker-3"]);
-    fleet.rotate(WORKER_SECRET).with(1, &["ROLLED BACK", "because of", "worker-3", "refuses the new value"]);
+    let recorder = Recorder::start(fleet);
+    let mut run = fleet.rotation(WORKER_SECRET);
+    run.until("step-began", "control", "activate");
+    let new = fleet.agreed();
+    let said = run.end().with(1, &["ROLLED BACK", "because of", "worker-3", "refuses the new value"]).said;
     fleet.holds(&before);
+    fleet.refuses(&new, &WORKERS);
     fleet.is_clean();
+
+    let all = [&before, &new];
+    recorder.end(&all);
+    logs_are_clean(fleet, &all);
+    assert!(!holds(&said, &all), "lockturn shows a value");
+    assert!(!holds(&String::from_utf8_lossy(&fleet.written()), &all), "lockturn's state has a value");
+    let mut new = new;
+    new.remove("os");
+    let kept: Vec<String> =
+        files_with(fleet, &[&new]).into_iter().filter(|path| !path.contains("messages.db")).collect();
+    assert_eq!(kept, Vec::<String>::new(), "values that came to nothing");
 }
 
 /// The workers are well and the control plane does not know them.

@@ -34,8 +34,10 @@ pub(super) fn both_playbooks_rotate_and_nobody_sees_a_value(fleet: &Fleet) {
     assert!(!holds(&said, &all), "lockturn shows a value");
     assert!(!holds(&String::from_utf8_lossy(&fleet.written()), &all), "lockturn's state has a value");
     let belong = |path: &&String| path.ends_with("/.env") || DATABASE.contains(&path.as_str());
-    let strange: Vec<String> = files_with(fleet, &all).iter().filter(|path| !belong(path)).cloned().collect();
-    assert_eq!(strange, Vec::<String>::new(), "values where they do not belong");
+    let found = files_with(fleet, &all);
+    assert!(found.contains("/opt/nanoclaw/.env") && found.contains(DATABASE[0]), "the search finds nothing: {found:?}");
+    let strange: Vec<&String> = found.iter().filter(|path| !belong(path)).collect();
+    assert!(strange.is_empty(), "values where they do not belong: {strange:?}");
     let strange: Vec<String> =
         files_with(fleet, &[&before]).into_iter().filter(|path| path.ends_with(".env")).collect();
     assert_eq!(strange, Vec::<String>::new(), "old values that were kept");
