@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod dotenv_readers;
+mod host_attackers;
 mod host_deaths;
 mod host_faults;
 mod host_program;
