@@ -9,11 +9,13 @@ lockturn_surroundings() {
     # line on its special built-ins come before functions, so that `unset` is `unset`.
     POSIXLY_CORRECT=1
     set +abCefmnuvx
-    unset -f '[' cat cd chmod cmp command cp echo getfacl getfattr head id kill ln ls mkdir mv print printf pwd read readlink rm \
-        rmdir sha256sum sleep sqlite3 sync systemctl tail tee test timeout tr wc
+    unset -f : . break continue eval exec exit export return set shift trap unset '[' cat cd chmod cmp command cp echo getfacl \
+        getfattr head id kill ln ls mkdir mv print printf pwd read readlink rm rmdir sha256sum sleep sqlite3 sync systemctl tail \
+        tee test timeout tr true umask wc
     umask 077
-    unset ENV BASH_ENV CDPATH GREP_OPTIONS POSIXLY_CORRECT LD_PRELOAD LD_LIBRARY_PATH SQLITE_HISTORY
-    unset IFS
+    # With BLOCK_SIZE `ls -l` tells sizes in it, with QUOTING_STYLE names in quotes.
+    unset IFS ENV BASH_ENV CDPATH GREP_OPTIONS POSIXLY_CORRECT BLOCK_SIZE BLOCKSIZE LS_BLOCK_SIZE QUOTING_STYLE SQLITE_HISTORY
+    unset LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT LD_DEBUG
     LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin
     export LC_ALL PATH
     # A limit on the size of files is an error to be told, not the end of whoever writes.

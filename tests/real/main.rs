@@ -8,5 +8,6 @@ mod host_deaths;
 mod host_faults;
 mod host_program;
 mod inventory_ansible;
+mod logins;
 mod placements;
 mod sshd;
