@@ -1,6 +1,6 @@
 # What a person types. Everything else is a #[test].
 
-.PHONY: help demo test install lint test-rust test-real test-hosts bench man
+.PHONY: help demo test install lint test-rust test-real test-hosts bench bench-scale man
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -33,6 +33,10 @@ test-hosts: ## real systemd hosts, Debian 12 and 13, in containers of their own 
 bench: ## lockturn against its peers on OpenSSH hosts; BENCH='--hosts 20 --rounds 1' for less
 	cargo build --release --locked
 	python3 benches/run.py $(BENCH)
+
+bench-scale: ## what 100, 1,000 and 10,000 hosts cost the coordinator; BENCH='--hosts 500' for another number
+	cargo build --release --locked --bins --example light_hosts
+	python3 benches/scale.py $(BENCH)
 
 man: ## the manual page
 	@cargo run --quiet --release -- man

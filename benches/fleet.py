@@ -46,6 +46,7 @@ class Fleet:
         if self.sshd:
             self.sshd.terminate()
             self.sshd.wait()
+        measure.end_children()
         if self.made_user:
             subprocess.run(["userdel", USER], check=False)
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -29,6 +29,7 @@ def run(argv, stdin, env, cwd):
     if pid == 0:
         try:
             os.close(read)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             _measured(argv, stdin, env, cwd, write)
         finally:
             os._exit(1)
@@ -59,7 +60,7 @@ def _measured(argv, stdin, env, cwd, write):
     status = child.wait()
     wall = time.perf_counter() - began
     ends.cancel()
-    _end_the_rest()
+    end_children()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = {
         "wall": wall,
@@ -73,7 +74,8 @@ def _measured(argv, stdin, env, cwd, write):
     os._exit(0)
 
 
-def _end_the_rest():
+def end_children():
+    """Ends what this process started or adopted, and waits until it is gone."""
     while True:
         for pid in children(os.getpid()):
             os.kill(pid, signal.SIGTERM)

@@ -8,6 +8,7 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,8 @@ def main():
     lockturn = ROOT / "target/release/lockturn"
     need(lockturn)
     venv = peers_installed()
+    # Whoever ends us lets us clean up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     with Fleet(options.hosts) as fleet:
         peers = Peers(fleet, lockturn, venv)
         tools = peers.all()
