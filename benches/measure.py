@@ -10,6 +10,7 @@ import struct
 import subprocess
 import threading
 import time
+import traceback
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -31,6 +32,8 @@ def run(argv, stdin, env, cwd):
             os.close(read)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             _measured(argv, stdin, env, cwd, write)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
     os.close(write)
@@ -92,8 +95,13 @@ def adopt_orphans():
 
 def children(pid):
     """The processes that this one started or adopted, those included that have ended and were not waited for."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return {int(child) for task in tasks for child in (task / "children").read_text().split()}
+    found = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found.update(int(child) for child in (task / "children").read_text().split())
+        except FileNotFoundError:
+            pass  # A thread that has ended just now.
+    return found
 
 
 class Watch:
