@@ -19,6 +19,8 @@ pub struct Host {
     pub(super) moved: bool,
     /// Activate was begun: the services may run with the new value.
     pub(super) woken: bool,
+    /// It did not answer, and has not answered since. The others do not wait for it on their way back.
+    pub(super) lost: bool,
     /// Nothing of the run is left there.
     pub(super) clean: bool,
 }
@@ -142,6 +144,7 @@ impl Host {
     /// The host said that the step is done.
     pub(super) fn done(&mut self, step: Step) {
         self.doing = None;
+        self.lost = false;
         match step {
             Step::Lock | Step::Stage | Step::Arm | Step::Cut | Step::Activate | Step::Verify | Step::Confirm => {
                 self.forward = Some(step)
@@ -154,6 +157,7 @@ impl Host {
     /// The step is not done, or nobody knows.
     pub(super) fn failed(&mut self, step: Step, certainty: Certainty, reason: Reason) {
         self.doing = None;
+        self.lost = certainty == Certainty::Unknown;
         self.trouble = Some(Trouble { step, certainty, reason });
     }
 
@@ -166,5 +170,6 @@ impl Host {
     pub(super) fn resumed(&mut self) {
         self.doing = None;
         self.trouble = None;
+        self.lost = false;
     }
 }

@@ -63,10 +63,15 @@ impl Run {
                 Pending::UnderWay => return Next::Wait,
             }
         }
+        // A host that was not waited for may still be at it.
+        if self.hosts.values().any(|host| host.doing.is_some()) {
+            return Next::Wait;
+        }
         Next::Record(Event::RunEnded { verdict: self.judge() })
     }
 
     /// Who has a step still before them. Nobody begins a step while another host is busy with an earlier one: that is the barrier.
+    /// Only a host that was lost before the decision goes back by itself, so that the others need not wait until it is given up.
     fn pending(&self, step: Step) -> Pending {
         if self.under_way() {
             return Pending::UnderWay;
@@ -93,7 +98,8 @@ impl Run {
     }
 
     fn under_way(&self) -> bool {
-        self.hosts.values().any(|host| host.doing.is_some())
+        let alone = |host: &Host| host.lost && self.decision.is_some();
+        self.hosts.values().any(|host| host.doing.is_some() && !alone(host))
     }
 
     /// The verdict of a run in which nothing is left to be done.

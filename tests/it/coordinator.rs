@@ -320,3 +320,40 @@ fn after_the_first_failure_nobody_is_waited_for_and_only_that_one_is_the_cause()
         next => panic!("{next:?}"),
     }
 }
+
+#[test]
+fn a_host_that_was_lost_is_not_waited_for_on_the_way_back() {
+    let mut sim = Sim::new(vec![Fault {
+        step: Step::Activate,
+        host: name("worker-1"),
+        certainty: Certainty::Unknown,
+        happened: true,
+    }]);
+    sim.run(usize::MAX).unwrap();
+    let decided = sim.events.iter().position(|event| matches!(event, Event::Decided { .. })).unwrap();
+    let mut run = Run::replay(&sim.plan, &sim.events[..=decided]).unwrap();
+    let mut begun = Vec::new();
+    // Whatever is begun is done at once, but worker-1 never answers.
+    loop {
+        match run.next() {
+            Next::Begin { step, hosts } => {
+                for host in hosts {
+                    begun.push((host.clone(), step));
+                    run.apply(&Event::StepBegan { host: host.clone(), step }).unwrap();
+                    if host != name("worker-1") {
+                        run.apply(&Event::StepDone { host, step }).unwrap();
+                    }
+                }
+            }
+            Next::Wait => break,
+            next => panic!("{next:?}"),
+        }
+    }
+    let of =
+        |host: &str| begun.iter().filter(|(name, _)| name.as_str() == host).map(|(_, step)| *step).collect::<Vec<_>>();
+    assert_eq!(of("worker-1"), [Step::Revert]);
+    assert_eq!(of("worker-2"), [Step::Revert, Step::Reactivate, Step::Reverify, Step::Clean]);
+    // It answers after all, and goes the whole way.
+    run.apply(&Event::StepDone { host: name("worker-1"), step: Step::Revert }).unwrap();
+    assert_eq!(run.next(), Next::Begin { step: Step::Reactivate, hosts: vec![name("worker-1")] });
+}
