@@ -181,6 +181,12 @@ impl Run {
         self.hosts.values().any(|host| host.moved)
     }
 
+    /// Whether it goes back when it is taken up again: the operator asked to stop, or some new values died with their coordinator.
+    #[must_use]
+    pub fn would_go_back(&self) -> bool {
+        self.decision.is_none() && (self.interrupted || !self.passed_the_barrier())
+    }
+
     /// What must be decided, if anything: trouble on a host, or the operator's word.
     pub(super) fn reason_to_go_back(&self) -> Option<Cause> {
         // A host that was not waited for is no cause: another host, or the operator, was before it.

@@ -21,6 +21,8 @@ pub struct Summary {
     pub verdict: Option<Verdict>,
     /// Which way it went, once that was decided.
     pub decision: Option<Decision>,
+    /// Whether `resume` takes it back, though that was not decided.
+    pub would_go_back: bool,
     /// Where each host stands.
     pub states: BTreeMap<HostName, HostState>,
     /// From the first cut begun to the last cut done: no host was ahead of another for longer.
@@ -88,6 +90,7 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         run: id.clone(),
         verdict: run.verdict(),
         decision,
+        would_go_back: run.would_go_back(),
         unproved: plan.unproved().cloned().collect(),
         spread: between(Step::Cut),
         gap: between(Step::Activate),
@@ -225,6 +228,9 @@ impl Summary {
         let run = &self.run;
         match self.verdict {
             None | Some(Verdict::Inconsistent | Verdict::RotatedWithDebt) => {
+                if self.would_go_back {
+                    return vec![format!("next: lockturn resume {run}   takes it back")];
+                }
                 let mut lines = vec![format!("next: lockturn resume {run}")];
                 if self.decision.is_none() {
                     lines.push(format!("      lockturn rollback {run}   takes it back instead"));
