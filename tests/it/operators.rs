@@ -23,8 +23,13 @@ fn the_second_operator_is_told_who_the_first_one_is() {
     assert!(said.contains("another run holds") && said.contains("process") && said.contains("since"), "{said}");
     let said = lab.say(&["resume"]).with(5);
     assert!(said.contains("process"), "{said}");
-    // What only reads the ledger waits for nobody.
+    // What only looks waits for nobody.
     assert!(lab.say(&["runs"]).with(0).contains("unfinished"));
+    let run = lab.latest()["run"].as_str().unwrap().to_owned();
+    let quick = lab.at("playbooks/quick.yml").display().to_string();
+    let status = lab.say(&["status", &quick]);
+    assert!(status.out.contains(&format!("something of the run {run} is left here")), "{}{}", status.out, status.err);
+    assert!([Some(6), Some(7)].contains(&status.code), "{:?}", status.code);
     first.ended().with(0);
     assert!(lab.whole(&before, "the first of two"));
 }

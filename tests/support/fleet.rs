@@ -373,6 +373,23 @@ impl Running<'_> {
         true
     }
 
+    /// Waits for so many facts that were made durable one after the other: a step that begins on several hosts is one. False if the
+    /// command ended before.
+    pub(crate) fn until_facts(&self, count: usize) -> bool {
+        let before = std::cell::RefCell::new(String::new());
+        self.until(count, |line| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            let notes = ["connect-began", "host-connected", "host-unconnected", "host-inspected", "probe-tried"];
+            let word = format!("{} {}", event["event"], event["data"]["step"]);
+            let same = event["event"] == "step-began" && *before.borrow() == word;
+            if notes.iter().any(|note| event["event"] == *note) || same {
+                return false;
+            }
+            *before.borrow_mut() = word;
+            true
+        })
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         // It may have ended already; its number is its own until it is waited for.
@@ -421,11 +438,4 @@ impl Lab {
         let mut canary = self.canary.borrow_mut();
         self.kept().iter().for_each(|value| canary.learn(value.as_bytes()));
     }
-}
-
-/// Whether a line of `--output json` tells a fact of the ledger, not a note for the screen.
-pub(crate) fn is_fact(line: &str) -> bool {
-    let event: serde_json::Value = serde_json::from_str(line).unwrap();
-    let notes = ["connect-began", "host-connected", "host-unconnected", "host-inspected", "probe-tried"];
-    !notes.iter().any(|note| event["event"] == *note)
 }
