@@ -266,7 +266,7 @@ impl Reading<'_> {
             return self.problem(path, Severity::Warning, message, Some(hint));
         }
         let problems = Problems::new(&path.display().to_string(), &text);
-        let about = About::new(self.base);
+        let about = About::of_applications(self.base);
         match yaml::parse(&text, Budget::SMALL) {
             Ok(root) => {
                 let root = Item::root(&root, &problems);

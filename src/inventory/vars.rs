@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::model::Become;
-use crate::yaml::{Diagnostic, Item, Severity, Spot, Value, closest, holds_a_secret, names_a_secret};
+use crate::yaml::{Diagnostic, Item, Severity, Spot, Value, assigns_a_secret, closest, holds_a_secret, names_a_secret};
 
 use super::hosts::{Host, Jump};
 use super::ssh_args::ssh_args;
@@ -30,13 +30,19 @@ pub(super) struct Vars {
 /// What is the same for all variables of one file.
 pub(super) struct About<'a> {
     base: &'a Path,
+    /// Whether the file is one of `group_vars` or `host_vars`, where applications are configured too.
+    of_applications: bool,
     /// Names that nobody reads.
     unread: RefCell<Vec<(String, Spot)>>,
 }
 
 impl<'a> About<'a> {
     pub(super) fn new(base: &'a Path) -> Self {
-        Self { base, unread: RefCell::default() }
+        Self { base, of_applications: false, unread: RefCell::default() }
+    }
+
+    pub(super) fn of_applications(base: &'a Path) -> Self {
+        Self { of_applications: true, ..Self::new(base) }
     }
 
     /// One warning for all variables that nobody reads: in an inventory that was written for Ansible there are many.
@@ -154,14 +160,12 @@ impl Vars {
                     "lockturn reaches every host over SSH, this one too",
                     Some("a playbook that does not select the host leaves it alone".to_owned()),
                 ),
-            _ if names_a_secret(key) && !value.is_null() => {
-                value.error_with_hint(
-                    &format!("`{key}` would be a secret in an inventory, and secrets do not belong there"),
-                    "lockturn logs in with keys or the agent and runs `sudo -n`; remove the line and rotate the secret"
-                        .into(),
-                );
-            }
+            _ if names_a_secret(key) => literal_secret(key, value, about),
             _ if key.starts_with("ansible_") => {}
+            // Lists and maps are never ours, but for labels.
+            _ if matches!(value.node.value, Value::List(_) | Value::Map(_)) => {
+                about.unread.borrow_mut().push((key.to_owned(), value.spot()));
+            }
             _ => match closest(key, KNOWN) {
                 Some(word) => value
                     .warning(&format!("nobody reads the variable `{key}`"), Some(format!("did you mean `{word}`?"))),
@@ -204,6 +208,25 @@ impl Vars {
         self.port = said.port.or(self.port);
         self.user = said.user.filter(|user| is_user(user)).or_else(|| self.user.take());
     }
+}
+
+/// A value under the name of a credential. Ansible's own are always one; of others only what is no switch, number or path. What
+/// applications are configured with is not ours to refuse, unless it is a secret beyond doubt.
+fn literal_secret(key: &str, value: &Item<'_>, about: &About<'_>) {
+    let text = if let Value::Text(text) = &value.node.value { text.as_str() } else { "" };
+    let certain = key.starts_with("ansible_") || holds_a_secret(text);
+    let likely = assigns_a_secret(&format!("{key}={text}"));
+    if value.is_null() || !(certain || likely) {
+        return;
+    }
+    if about.of_applications && !certain {
+        let message = format!("`{key}` looks like a secret, and everybody reads an inventory");
+        return value.warning(&message, Some("encrypt it with ansible-vault, and rotate it".to_owned()));
+    }
+    value.error_with_hint(
+        &format!("`{key}` would be a secret in an inventory, and secrets do not belong there"),
+        "lockturn logs in with keys or the agent and runs `sudo -n`; remove the line and rotate the secret".to_owned(),
+    );
 }
 
 /// Whether a variable of Ansible says something that we read.

@@ -1,5 +1,6 @@
 //! A rotation that succeeds, that is refused, and that goes back, one fault at a time.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -33,6 +34,28 @@ fn a_rotation_changes_both_sides_of_every_value_and_shows_none() {
     lab.say(&["status", &playbook]).with(0);
     lab.say(&["plan", &playbook]).with(0);
     assert!(lab.say(&["runs"]).with(0).contains("rotated"));
+}
+
+#[test]
+fn a_limit_rotates_its_worker_with_its_row_and_nobody_else() {
+    let lab = Lab::up();
+    let before = lab.held();
+    let said = lab.run(lab.rotation(&["--limit", "worker-2"])).with(4);
+    assert!(said.contains("--limit 'worker-2,control'"), "{said}");
+    assert_eq!(lab.held(), before);
+    lab.run(lab.rotation(&["--limit", "worker-2,control"])).with(0);
+    let after = lab.held();
+    assert_eq!(after["worker-1"], before["worker-1"]);
+    assert_ne!(after["worker-2"], before["worker-2"]);
+    assert_eq!(after["worker-2"].0, after["worker-2"].1);
+    assert_eq!(lab.left_over(), Vec::<PathBuf>::new());
+    let playbook = lab.at("playbooks/worker-secret.yml").display().to_string();
+    let seen = lab.run(lab.command(&["status", &playbook, "-l", "control", "--output", "json"]));
+    let asked: Vec<serde_json::Value> = seen.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(seen.code, Some(0));
+    let of = |key: &str| asked.iter().filter_map(|line| line[key].as_str()).collect::<BTreeSet<_>>();
+    assert_eq!(of("host"), BTreeSet::from(["control"]), "{asked:?}");
+    assert!(of("value").contains("worker_shared_secret/worker-1"), "{asked:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use lockturn::inventory::{Host, Inventory, Jump};
 use lockturn::model::Become;
+use proptest::prelude::*;
 
 fn read(file: &str, text: &str) -> (Inventory, String) {
     let (inventory, warnings) = Inventory::parse(file, text).unwrap_or_else(|found| panic!("{}", found.render()));
@@ -316,4 +317,47 @@ fn what_is_too_much_is_said_and_ten_thousand_hosts_are_not() {
     assert!(wrong("i.ini", &format!("{large}\nw[0:999999]\n")).contains("more than"));
     let deep = format!("{}x: 1", "{a: ".repeat(10_000));
     assert!(!wrong("i.yml", &deep).is_empty());
+}
+
+#[test]
+fn switches_that_are_named_after_secrets_are_none_and_applications_are_only_warned() {
+    let text = "all: { hosts: { a: { sshd_password_authentication: 'no', token_ttl: 3600, secret_file: /etc/x, api_tokens: [] } } }";
+    read("i.yml", text);
+    assert!(wrong("i.yml", "all: { hosts: { a: { db_password: hunter2 } } }").contains("would be a secret"));
+    let fleet = |vars: &str| dir(&[("hosts.ini", "a\n"), ("group_vars/all.yml", vars)]);
+    let (_, warnings) = read_dir(fleet("db_password: hunter2\nports: [80]\napp_password_policy: 3\n").path());
+    assert!(warnings.contains("`db_password` looks like a secret") && !warnings.contains("hunter2"), "{warnings}");
+    assert_eq!(warnings.matches("warning:").count(), 1, "{warnings}");
+    for certain in ["db_password: 9f86d081884c7d659a2feaa0c55ad015", "ansible_become_pass: hunter2"] {
+        let found = Inventory::read(fleet(certain).path()).unwrap_err().render();
+        assert!(found.contains("would be a secret") && found.contains("group_vars/all.yml:1:"), "{found}");
+    }
+}
+
+#[test]
+fn a_way_through_several_hosts_passes_them_in_order() {
+    let text = "cp ansible_host=10.0.0.1 jump=gate.example\nw1 jump=cp,ops@10.0.0.2:2222\n";
+    let (inventory, _) = read("i.ini", text);
+    let surroundings = lockturn::runtime::Surroundings {
+        user: "me".to_owned(),
+        home: "/home/me".into(),
+        identity_file: None,
+        known_hosts: None,
+    };
+    let mut way = Vec::new();
+    let mut at = surroundings.endpoint(&inventory, &"w1".parse().unwrap());
+    while let Some(endpoint) = at {
+        way.push(format!("{}@{}:{}", endpoint.user, endpoint.address, endpoint.port));
+        at = endpoint.jump.map(|jump| *jump);
+    }
+    assert_eq!(way, ["me@w1:22", "ops@10.0.0.2:2222", "me@10.0.0.1:22", "me@gate.example:22"]);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_readers_panic(text in "[-a-z0-9:{}\\[\\], \n&*!'\"#|>=é\t]{0,200}") {
+        for name in ["i.ini", "i.yml", "i.json", "hosts"] {
+            let _whatever = Inventory::parse(name, &text);
+        }
+    }
 }
