@@ -61,7 +61,8 @@ fn a_server_that_is_full_is_said_to_throttle() {
             break rude;
         }
     };
-    fleet.refuses("throttled", "Exceeded MaxStartups");
+    // In its own words: `Exceeded MaxStartups`, since OpenSSH 9.8 `Not allowed at this time`.
+    fleet.refuses("throttled", "the server closed the connection and said");
     // It is asked again after a while; by then there is room.
     let leaving = std::thread::spawn(move || {
         std::thread::sleep(std::time::Duration::from_secs(1));

@@ -118,6 +118,8 @@ fn work(probe: PlannedProbe) -> Work {
     let plan = HostPlan {
         address: String::new(),
         become_user: Become::None,
+        login: String::new(),
+        state: String::new(),
         changes: Vec::new(),
         activate: Vec::new(),
         verify: vec![probe],
@@ -128,7 +130,7 @@ fn work(probe: PlannedProbe) -> Work {
         vault: Arc::new(vault),
         contents: Arc::new(BTreeMap::new()),
         lease: Millis::from_secs(60),
-        verifier: Verifier { notes },
+        verifier: Verifier { notes, futile: CancellationToken::new() },
     }
 }
 
