@@ -137,6 +137,8 @@ impl Fleet {
     /// Asks for what only a person can give, before anything else is shown.
     pub async fn unlock(&self) {
         self.connector.unlock(&self.endpoints).await;
+        // Whoever waits for Ctrl-C beside us could hear nothing while a person typed: now it is heard first.
+        tokio::task::yield_now().await;
     }
 
     /// Says what the steps on a host need.

@@ -63,7 +63,7 @@ impl Verifier {
                     look_at_unit(actor, active, *stable_for, now, &mut stability).await?
                 }
                 Check::Command { .. } => try_values(actor, work, planned, direction, until).await?,
-                // Nothing is lost with an answer that nobody waits for: the program on the host is no part of it.
+                // Nothing is lost with an answer that nobody waits for: at most, where curl asks, the program on the host begins anew.
                 Check::Http { .. } => tokio::select! {
                     tried = try_values(actor, work, planned, direction, until) => tried?,
                     () = self.futile(direction) => return Err(CallError::Refused(not_waited_for())),

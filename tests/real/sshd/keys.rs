@@ -85,13 +85,13 @@ fn a_passphrase_may_be_mistyped_but_not_for_ever() {
 fn who_stops_at_the_question_gets_the_terminal_back() {
     let fleet = locked_fleet(1);
     let screen = at_a_terminal(&fleet, &["\u{3}"]);
-    assert!(screen.contains("ended 4") && screen.contains("nothing was changed"), "{screen}");
+    assert!(screen.contains("interrupted; nothing was changed") && screen.contains("ended 4"), "{screen}");
     assert!(screen.contains(" echo ") && !screen.contains("-echo "), "the terminal stays silent: {screen}");
-    // A verb that changes nothing does not listen for Ctrl-C: it ends by it.
+    // So does a verb that only looks.
     let mut plan = fleet.command(&["plan"]);
     plan.arg(fleet.at("playbook"));
     let screen = on_a_terminal(&fleet, &plan, &["\u{3}"]);
-    assert!(screen.contains("ended 130"), "{screen}");
+    assert!(screen.contains("interrupted; nothing was changed") && screen.contains("ended 4"), "{screen}");
     assert!(screen.contains(" echo ") && !screen.contains("-echo "), "the terminal stays silent: {screen}");
 }
 
