@@ -27,7 +27,7 @@ const NEEDED: [(&str, &str); 10] = [
     ("nft", "nftables"),
     ("mkfs.ext4", "e2fsprogs"),
     ("ssh-keygen", "openssh-client"),
-    ("setfacl", "acl"),
+    ("cc", "gcc"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
     ("perl", "perl-base"),
