@@ -36,10 +36,11 @@ fn put_back(run: &RunId, host: &HostPlan, number: usize, change: &Change) -> Str
     let kept = |name: &str| quote(&format!("{}/{run}/c{number}/{name}", host.state));
     match change {
         Change::File { real_path, .. } => {
-            // A copy of the backup, which stays: so it may be pasted again, and on a host where the backup is the file itself.
+            // A copy of the backup, which stays: so it may be pasted again, and on a host where the backup is the file itself. The name
+            // may be there already, as another one of the backup, from a way back that failed.
             let beside = beside(run, real_path, number);
             let (backup, copy) = (quote(&format!("{beside}/old")), quote(&format!("{beside}/back")));
-            format!("cp -p -- {backup} {copy} && mv -f -- {copy} {}", quote(real_path))
+            format!("rm -f -- {copy}; cp -a -- {backup} {copy} && mv -f -- {copy} {}", quote(real_path))
         }
         Change::Sqlite { file, .. } => {
             // Older ones take no `--`, so the path is absolute.

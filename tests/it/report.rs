@@ -120,7 +120,7 @@ fn a_revert_that_fails_is_named_with_what_to_do_and_the_other_is_back() {
           by hand, on 192.0.2.1:22, as root:
             cd -- /home/op
             sqlite3 -batch -bail '/home/op/my data.db' </var/lib/lockturn/01J/c2/restore
-            cp -p -- '/opt/my app/.lockturn-01J-1/old' '/opt/my app/.lockturn-01J-1/back' && mv -f -- '/opt/my app/.lockturn-01J-1/back' '/opt/my app/.env'
+            rm -f -- '/opt/my app/.lockturn-01J-1/back'; cp -a -- '/opt/my app/.lockturn-01J-1/old' '/opt/my app/.lockturn-01J-1/back' && mv -f -- '/opt/my app/.lockturn-01J-1/back' '/opt/my app/.env'
             systemctl reset-failed -- app; systemctl restart -- app
       left-overs    b
     next: lockturn resume 01J

@@ -63,7 +63,7 @@ pub(super) fn one_revert_fails(fleet: &Fleet) {
     let before = fleet.begin();
     fleet.host("worker-1").sh_with("cat >/opt/nanoclaw/trusts", &before["worker-1"]);
     let host = fleet.host("worker-2");
-    host.sh("touch /run/hold");
+    host.sh("touch /run/hold; setfattr -n user.note -v kept /opt/nanoclaw/.env");
     let mut run = fleet.rotation(WORKER_SECRET);
     run.until("step-began", "worker-2", "activate");
     host.sh("chattr +i /opt/nanoclaw; rm /run/hold");
@@ -77,9 +77,16 @@ pub(super) fn one_revert_fails(fleet: &Fleet) {
 
     host.sh("chattr -i /opt/nanoclaw");
     let commands = to_paste(&said, "by hand, on worker-2.nanoclaw.example:22, as root:");
-    host.sh(&commands);
-    host.serves();
+    // Pasted twice, as one does who was not sure about the first time.
+    for _ in 0..2 {
+        host.sh(&commands);
+        host.serves();
+    }
     fleet.holds(&before);
+    assert_eq!(
+        host.sh("cd /opt/nanoclaw && stat -c '%a %U' .env && getfattr --only-values -n user.note .env"),
+        "600 nanoclaw\nkept"
+    );
     fleet.resume().with(1, &["ROLLED BACK"]);
     fleet.holds(&before);
     fleet.is_clean();
