@@ -569,8 +569,8 @@ attributes_of() {
 # stage-script N KIND DATABASE, then NAME BYTES for each part; the parts one after the other as payload
 do_stage_script() {
     ours || return
-    absolute "$3"
-    change=$dir/c$1 kind=$2 target=$path
+    change=$dir/c$1 kind=$2 target=''
+    if [ "$kind" = sqlite ]; then absolute "$3" && target=$path; fi
     shift 3
     rm -rf -- "$change"
     mkdir -- "$change" 2>/dev/null || { reply no-space "$change cannot be made"; return; }
@@ -608,7 +608,7 @@ do_rehearse() {
     for number in $numbers; do
         if ! change "$number" || ! "rehearse_$kind" 2>"$dir/err"; then
             words_of "$dir/err"
-            reply rehearsal-failed "the way back of change $number ($target) does not work: $words"
+            reply rehearsal-failed "the way back of change $number${target:+ ($target)} does not work: $words"
             return
         fi
     done
@@ -632,8 +632,10 @@ rehearse_sqlite() {
 }
 
 rehearse_command() {
-    which_command
-    [ "$which" = old ]
+    which_command || return
+    [ "$which" = old ] && return
+    say 'the program that reads it prints another value than before' >&2
+    return 1
 }
 
 # arm LEASE-SECONDS
@@ -669,23 +671,27 @@ which_sqlite() {
 
 which_command() {
     which=other
-    if run_words "$change/read" /dev/null >"$dir/held" 2>/dev/null; then
-        for guess in new old; do
-            # A program that prints a value may end it with a newline of its own.
-            if cmp -s -- "$dir/held" "$change/$guess" || { cat -- "$change/$guess"; say "$newline"; } | cmp -s -- - "$dir/held"; then
-                which=$guess
-            fi
-        done
-    fi
+    run_words "$change/read" /dev/null >"$dir/held" || { rm -f -- "$dir/held"; return 1; }
+    for guess in new old; do
+        # A program that prints a value may end it with a newline of its own.
+        if cmp -s -- "$dir/held" "$change/$guess" || { cat -- "$change/$guess"; say "$newline"; } | cmp -s -- - "$dir/held"; then
+            which=$guess
+        fi
+    done
     rm -f -- "$dir/held"
 }
 
-# run_words FILE INPUT: the command whose words stand one a line in FILE.
+# run_words FILE INPUT: the command whose words stand one a line in FILE. What it says on standard error may be a value, and is not told.
 run_words() {
     list=$1 input=$2
     set --
     while IFS= read -r word || [ -n "$word" ]; do set -- "$@" "$word"; done <"$list"
-    bounded 30 "$@" <"$input"
+    bounded 30 "$@" <"$input" 2>/dev/null && return
+    case $? in
+        124 | 137) say "\`$1\` did not end within 30 s" >&2 ;;
+        *) say "\`$1\` failed" >&2 ;;
+    esac
+    return 1
 }
 
 # cut_KIND, revert_KIND: one change there and back.
@@ -716,11 +722,20 @@ rename() {
 }
 
 cut_sqlite() {
-    : >"$change/begun" && sqlite3 -batch -bail -init /dev/null "$target" <"$change/cut" >/dev/null
+    say '' >"$change/begun" && sqlite3 -batch -bail -init /dev/null "$target" <"$change/cut" >/dev/null
 }
 
 cut_command() {
-    : >"$change/begun" && run_words "$change/write" "$change/new" >/dev/null && which_command && [ "$which" = new ]
+    # From here on the program may have stored half of it, which the way back must not take for somebody else's value.
+    say '' >"$change/begun" && durable "$change" && store "$change/new" new
+}
+
+# store FILE WHICH: has the program store a value, and looks whether it did.
+store() {
+    run_words "$change/write" "$1" >/dev/null && which_command || return
+    [ "$which" = "$2" ] && return
+    say 'the program did not store what it was given' >&2
+    return 1
 }
 
 revert_file() {
@@ -734,7 +749,7 @@ revert_sqlite() {
 }
 
 revert_command() {
-    run_words "$change/write" "$change/old" >/dev/null && which_command && [ "$which" = old ]
+    store "$change/old" old
 }
 
 # never_cut: a change that was never made has nothing to take back, whatever somebody else has put there since.
@@ -753,20 +768,23 @@ move() {
     bad='' badkind=''
     for number in "$@"; do
         change "$number" || continue
-        if ! "which_$kind" 2>"$dir/err"; then
+        "which_$kind" 2>"$dir/err" || which=unread
+        if [ "$which" = "$to" ]; then continue; fi
+        if [ "$verb" = revert ] && [ "$which" != "$from" ]; then
+            if never_cut; then continue; fi
+            # Half of a value that we had a program store is ours to take back.
+            [ "$kind" != command ] || which=$from
+        fi
+        if [ "$which" = unread ]; then
             words_of "$dir/err"
             failure
-            badkind=$kind bad="${bad:+$bad; }$target cannot be read: $words"
-        elif [ "$which" = "$to" ]; then
-            continue
-        elif [ "$which" != "$from" ] && [ "$verb" = revert ] && never_cut; then
-            continue
+            badkind=$kind bad="${bad:+$bad; }${target:-the value of change $number} cannot be read: $words"
         elif [ "$which" != "$from" ]; then
-            badkind=changed bad="${bad:+$bad; }$target holds neither the old nor the new value ($which)"
+            badkind=changed bad="${bad:+$bad; }${target:-change $number} holds neither the old nor the new value ($which)"
         elif ! "${verb}_$kind" 2>"$dir/err"; then
             words_of "$dir/err"
             failure
-            badkind=$kind bad="${bad:+$bad; }$target: $words"
+            badkind=$kind bad="${bad:+$bad; }${target:-change $number}: $words"
         fi
         [ -z "$bad" ] || [ "$verb" = revert ] || break
     done
@@ -824,7 +842,7 @@ do_which() {
         if ! "which_$kind" 2>"$dir/err"; then
             words_of "$dir/err"
             failure
-            reply "$kind" "$target cannot be read: $words"
+            reply "$kind" "${target:-the value of change $number} cannot be read: $words"
             return
         fi
         text="$text$number $which$newline"
