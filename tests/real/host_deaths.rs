@@ -1,5 +1,5 @@
 //! A shell is killed before and after each program that it starts, in each step; another takes the host. Whatever happened, the file
-//! is the old or the new one as a whole, the way that was meant can be gone to its end, and nothing stays.
+//! is the old or the new one as a whole, and so is the row of a database, the way that was meant can be gone to its end, and nothing stays.
 //!
 //! The tools of the host are wrapped: the N-th call of any of them kills the shell, before it does its work or after. N counts up
 //! until the step comes through.
@@ -7,13 +7,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
-use lockturn::host::{CallError, Held, Request};
+use lockturn::host::{CallError, Held, Request, ScriptKind, SqlRow, stage_sql};
 use lockturn::model::Secret;
 
-use super::host_program::shell_host::{Home, ShellHost, sha256};
+use super::host_program::shell_host::{Home, ShellHost};
 
-const TOOLS: [&str; 12] = ["chmod", "cp", "head", "ln", "ls", "mkdir", "mv", "rm", "rmdir", "sha256sum", "sync", "tee"];
+const TOOLS: [&str; 14] =
+    ["chmod", "cp", "head", "ln", "ls", "mkdir", "mv", "rm", "rmdir", "sha256sum", "sqlite3", "sync", "tail", "tee"];
 
 /// More calls than any step makes: then the sweep itself is wrong.
 const CALLS_MAX: usize = 60;
@@ -60,11 +62,9 @@ fn real(tool: &str) -> String {
 }
 
 async fn perform(host: &mut ShellHost, path: &Path, step: Step) -> Result<Secret, CallError> {
-    let content = Secret::new(NEW.to_vec());
-    let (sha256, path) = (sha256(OLD), path.to_str().unwrap());
     let request = match step {
+        Stage => return stage(host, path).await,
         Lock => Request::Lock,
-        Stage => Request::StageFile { number: 1, path, sha256: &sha256, content: &content },
         Rehearse => Request::Rehearse,
         Arm => Request::Arm { lease_seconds: 60 },
         Cut => Request::Cut,
@@ -75,19 +75,36 @@ async fn perform(host: &mut ShellHost, path: &Path, step: Step) -> Result<Secret
     host.call(&request).await
 }
 
+/// A file and a row of a database.
+async fn stage(host: &mut ShellHost, path: &Path) -> Result<Secret, CallError> {
+    host.stage_file(path, OLD, NEW).await?;
+    let (old, new) = (Secret::new(b"old".to_vec()), Secret::new(b"new".to_vec()));
+    let row = SqlRow { read: "SELECT s FROM t", write: "UPDATE t SET s = :secret", host: "h", old: &old, new: &new };
+    let parts = stage_sql(&[row]).unwrap();
+    host.call(&Request::StageScript { number: 2, kind: ScriptKind::Sqlite, target: "db", parts: &parts }).await
+}
+
+fn sqlite(home: &Home, sql: &str) -> String {
+    let output =
+        Command::new("sqlite3").arg(home.path("db")).arg(sql).output().expect("sqlite3; `make test` installs it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Does these steps, the last of them with a death in it. Says whether the death came.
 async fn dies_in_the_last_of(steps: &[Step], at: usize, when: &str) -> bool {
     let home = Home::new();
     let path = home.path(".env");
     fs::write(&path, OLD).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    sqlite(&home, "CREATE TABLE t(s TEXT); INSERT INTO t VALUES ('old')");
     wrap(&home);
     let mut host = ShellHost::start(&["dash"], &home, "01RUN", 1).await;
-    host.hello(1, ".lockturn", "tools").await.unwrap();
     let (last, first) = steps.split_last().unwrap();
     for step in first {
         perform(&mut host, &path, *step).await.unwrap();
     }
+    host.hello(1, ".lockturn", "tools").await.unwrap();
     fs::write(home.path("tools/count"), "0\n").unwrap();
     fs::write(home.path("tools/at"), format!("{at} {when} {}\n", host.child.id().unwrap())).unwrap();
     let died = match perform(&mut host, &path, *last).await {
@@ -109,7 +126,8 @@ async fn another_goes_on(home: &Home, path: &Path, last: Step, what: &str) {
     let mut host = ShellHost::start(&["dash"], home, "01RUN", 2).await;
     host.ok(&Request::Lock).await;
     let held = host.which().await.held;
-    assert!(held.iter().all(|held| *held == if found == OLD { Held::Old } else { Held::New }), "{what}: {held:?}");
+    assert!(held.iter().all(|held| [Held::Old, Held::New].contains(held)), "{what}: {held:?}");
+    assert!(held.first().is_none_or(|held| (*held == Held::Old) == (found == OLD)), "{what}: {held:?}");
     let (steps, end): (&[Step], _) = match last {
         // Before the barrier the run is taken back; whatever was staged must not be in the way.
         Lock | Stage | Rehearse | Arm => (&[], OLD),
@@ -128,7 +146,8 @@ async fn another_goes_on(home: &Home, path: &Path, last: Step, what: &str) {
         perform(&mut host, path, Clean).await.unwrap_or_else(|error| panic!("{what}, then clean: {error}"));
     }
     assert_eq!(fs::read(path).unwrap(), end, "{what}");
-    assert_eq!(home.names(), [".env", ".lockturn", "tools"], "{what}");
+    assert_eq!(sqlite(home, "SELECT s FROM t"), if end == OLD { "old\n" } else { "new\n" }, "{what}");
+    assert_eq!(home.names(), [".env", ".lockturn", "db", "tools"], "{what}");
     let state: Vec<_> = fs::read_dir(home.path(".lockturn")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(state.is_empty(), "{what}: {state:?}");
     // The next run, whose first coordinator has a smaller number than the last one of this run.
