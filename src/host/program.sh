@@ -572,14 +572,14 @@ do_stage_script() {
     change=$dir/c$1 kind=$2 target=''
     if [ "$kind" = sqlite ]; then absolute "$3" && target=$path; fi
     shift 3
-    rm -rf -- "$change"
+    if [ -d "$change" ]; then rm -rf -- "$change"; fi
     mkdir -- "$change" 2>/dev/null || { reply no-space "$change cannot be made"; return; }
-    if ! take_payload "$change/all" || ! parts "$@" || ! put "$change/what" "$kind$newline$target"; then
+    # What it is comes last: a change that has no `what` is none.
+    if ! take_payload "$change/all" || ! parts "$@" || ! say "$kind$newline$target$newline" 2>/dev/null >"$change/what"; then
         rm -rf -- "$change"
         reply no-space "$change cannot be written"
         return
     fi
-    rm -f -- "$change/all"
     durable "$change"/* "$change"
     reply ok ''
 }
