@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::coordinator::{Host, Run};
-use crate::host::Request;
+use crate::host::{CallError, Request};
 use crate::model::{Decision, Event, Fingerprint, HostName, Plan, RunId, ValueId};
 use crate::runtime::actor::{STEP_MAX, Who};
 use crate::runtime::drive::Voices;
@@ -103,8 +103,10 @@ async fn recover(
     let asking = fleet.actors().filter(|(name, _)| involved(name)).map(|(name, actor)| async move {
         let mut actor = actor.lock().await;
         // A host that does not answer now is asked again by its next step, which says so.
-        let _later = actor.call(&Request::Lock, STEP_MAX).await;
-        (name, actor.call(&Request::Fetch { name: KEPT }, STEP_MAX).await)
+        match actor.call(&Request::Lock, STEP_MAX).await {
+            Err(lost @ CallError::Lost(_)) => (name, Err(lost)),
+            Ok(_) | Err(CallError::Refused(_)) => (name, actor.call(&Request::Fetch { name: KEPT }, STEP_MAX).await),
+        }
     });
     let mut vault = Vault::default();
     for (name, kept) in futures::future::join_all(asking).await {
