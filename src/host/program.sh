@@ -3,6 +3,7 @@
 # It answers one framed request at a time (src/docs/protocol.md). Nothing that it is sent ever becomes shell text, an argument of a
 # process or a word of the environment: values travel from standard input into files of mode 0600, or into a child's standard
 # input. It writes nothing but the state of its run, and the staged file and backup beside their target. It never uses /tmp.
+# Lines that begin with # are not sent: no text in quotes may have one.
 
 lockturn_surroundings() {
     # bash takes functions and options out of the environment: a `cat` or a `noclobber` of the login must not be ours. From the first

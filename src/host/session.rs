@@ -1,6 +1,7 @@
 //! One program on one host: started once, then one request and one reply at a time.
 
 use std::fmt;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -11,8 +12,12 @@ use crate::model::{Reason, ReasonKind, Secret, harmless};
 
 use super::Request;
 
-/// The constant program.
-pub const PROGRAM: &str = include_str!("program.sh");
+/// The constant program as it is sent: without the lines that are comments. No host needs them, and where `/bin/sh` is bash or mksh it
+/// reads them byte by byte.
+pub static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+    let lines = include_str!("program.sh").split_inclusive('\n');
+    lines.filter(|line| !line.trim_start().starts_with('#')).collect()
+});
 
 /// What the program prints when it is ready to be talked to.
 const READY: &[u8] = b"LOCKTURN-READY 1\n";
