@@ -115,7 +115,7 @@ async fn what_a_login_prints_is_not_taken_for_an_answer() {
     }
 }
 
-/// It gets a line of ours. The first one is a comment.
+/// It gets a line of ours: the first one, which says nothing.
 #[tokio::test]
 async fn a_login_that_reads_a_line_gets_none_that_matters() {
     let home = Home::new();
