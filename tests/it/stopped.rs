@@ -227,3 +227,20 @@ fn at_the_question_no_ctrl_c_and_a_terminal_that_goes_away_change_nothing_and_ye
         assert!(lab.whole(&before, term));
     }
 }
+
+#[test]
+fn a_terminal_that_goes_away_in_the_middle_stops_nobody_who_was_not_told_so() {
+    let lab = slow();
+    let before = lab.held();
+    let (running, mut person) = asked(&lab, "xterm");
+    person.write_all(b"y\n").unwrap();
+    let (mut seen, mut chunk) = (Vec::new(), [0; 4096]);
+    while !String::from_utf8_lossy(&seen).contains("cut: done") {
+        let count = person.read(&mut chunk).unwrap();
+        seen.extend_from_slice(&chunk[..count]);
+    }
+    // Every line and every bar from here on is an error of the terminal.
+    drop(person);
+    running.ended().with(0);
+    assert!(lab.whole(&before, "the terminal went away"));
+}
