@@ -99,7 +99,8 @@ capture() {
     fi
     # shellcheck disable=SC2094 # the file is meant
     exec 5>"$state/.out-$$" 6<"$state/.out-$$" 7<"$state/.out-$$"
-    rm -f -- "$state/.out-$$"
+    # Also the empty one of a shell that died just here; whoever has one open needs its name no more.
+    rm -f -- "$state"/.out-*
     [ "$made" = no ] || rmdir -- "$state"
 }
 
