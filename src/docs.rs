@@ -19,3 +19,6 @@ pub mod protocol {}
 
 #[doc = include_str!("docs/decisions.md")]
 pub mod decisions {}
+
+#[doc = include_str!("docs/performance.md")]
+pub mod performance {}
