@@ -20,7 +20,9 @@ mod url;
 pub use event::{Cause, Certainty, Decision, EVENT_VERSION, Entry, Event};
 pub use fold::{fold, fold_few};
 pub use names::{GroupName, HostName, NAME_BYTES_MAX, NameError, RunId, SecretName};
-pub use plan::{Change, FileEdit, HostPlan, PLAN_VERSION, Plan, PlannedProbe, PlannedValue, SqliteRow, ValueId};
+pub use plan::{
+    Change, FileEdit, HostPlan, PLAN_VERSION, Plan, PlannedProbe, PlannedValue, SqliteRow, Switch, ValueId,
+};
 pub use playbook::{
     Activation, Become, Check, Expect, Generator, Placement, Playbook, Probe, Put, Rollout, SecretSpec, Strategy,
     Target, UnitAction, Unreachable,

@@ -103,10 +103,12 @@ async fn recover(
     let asking = fleet.actors().filter(|(name, _)| involved(name)).map(|(name, actor)| async move {
         let mut actor = actor.lock().await;
         // A host that does not answer now is asked again by its next step, which says so.
-        match actor.call(&Request::Lock, STEP_MAX).await {
-            Err(lost @ CallError::Lost(_)) => (name, Err(lost)),
-            Ok(_) | Err(CallError::Refused(_)) => (name, actor.call(&Request::Fetch { name: KEPT }, STEP_MAX).await),
+        if let Err(lost @ CallError::Lost(_)) = actor.call(&Request::Lock, STEP_MAX).await {
+            return (name, Err(lost));
         }
+        // One that is still armed waits for us from here on; any other says what became of it to its next step.
+        let _later = actor.wait_longer(plan.lease).await;
+        (name, actor.call(&Request::Fetch { name: KEPT }, STEP_MAX).await)
     });
     let mut vault = Vault::default();
     for (name, kept) in futures::future::join_all(asking).await {

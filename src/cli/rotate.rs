@@ -227,7 +227,9 @@ pub(super) async fn go(
         fleet.assign(host.clone(), work);
     }
     let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };
+    let leases = fleet.keep_leases();
     let ended = drive(&run, &mut state, &mut voices, fleet, &mut notes, interrupts).await;
+    drop(leases);
     session.reporter.finish();
     let exit = match &ended {
         // Exit 0 is a promise that the new value is proved; where the playbook proves nothing a person owes that proof.

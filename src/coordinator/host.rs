@@ -1,6 +1,6 @@
 //! One host in a run: how far it has come, and which steps are legal from there.
 
-use crate::model::{Certainty, Decision, HostState, Reason, Step};
+use crate::model::{Certainty, Decision, HostState, Reason, ReasonKind, Step};
 
 /// How far a host has come. Built by [`super::Run::apply`] only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,7 +23,12 @@ pub struct Host {
     pub(super) lost: bool,
     /// Nothing of the run is left there.
     pub(super) clean: bool,
+    /// How often it had gone back by itself when it heard that the new value stays, and was brought forward again.
+    pub(super) again: u32,
 }
+
+/// A host that goes back by itself this often after a decision has a clock or a coordinator that a person must look at.
+const AGAIN_MAX: u32 = 3;
 
 /// A step that did not end well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +88,7 @@ impl Host {
         let Some(trouble) = &self.trouble else { return false };
         match (decision, trouble.step) {
             (None, _) => false,
-            (Some(Decision::Commit), step) => step == Step::Confirm || step == Step::Clean,
+            (Some(Decision::Commit), _) => true,
             (Some(Decision::Rollback), step) => {
                 matches!(step, Step::Revert | Step::Reactivate | Step::Reverify | Step::Clean)
             }
@@ -103,6 +108,10 @@ impl Host {
             (None, Step::Cut) => self.forward == Some(Step::Arm),
             (None, Step::Activate) => self.forward == Some(Step::Cut),
             (None, Step::Verify) => self.forward == Some(Step::Activate),
+            (Some(Decision::Commit), Step::Arm) => self.forward == Some(Step::Stage),
+            (Some(Decision::Commit), Step::Cut) => self.forward == Some(Step::Arm),
+            (Some(Decision::Commit), Step::Activate) => self.forward == Some(Step::Cut),
+            (Some(Decision::Commit), Step::Verify) => self.forward == Some(Step::Activate),
             (Some(Decision::Commit), Step::Confirm) => self.forward == Some(Step::Verify),
             (Some(Decision::Commit), Step::Clean) => self.forward == Some(Step::Confirm),
             (Some(Decision::Rollback), Step::Revert) => self.moved && self.back.is_none(),
@@ -114,18 +123,7 @@ impl Host {
                 self.entered && (!self.moved || self.back == Some(Step::Reverify))
             }
             (None, Step::Confirm | Step::Revert | Step::Reactivate | Step::Reverify | Step::Clean)
-            | (
-                Some(Decision::Commit),
-                Step::Lock
-                | Step::Stage
-                | Step::Arm
-                | Step::Cut
-                | Step::Activate
-                | Step::Verify
-                | Step::Revert
-                | Step::Reactivate
-                | Step::Reverify,
-            )
+            | (Some(Decision::Commit), Step::Lock | Step::Stage | Step::Revert | Step::Reactivate | Step::Reverify)
             | (
                 Some(Decision::Rollback),
                 Step::Lock | Step::Stage | Step::Arm | Step::Cut | Step::Activate | Step::Verify | Step::Confirm,
@@ -155,9 +153,16 @@ impl Host {
     }
 
     /// The step is not done, or nobody knows.
-    pub(super) fn failed(&mut self, step: Step, certainty: Certainty, reason: Reason) {
+    pub(super) fn failed(&mut self, step: Step, certainty: Certainty, reason: Reason, decision: Option<Decision>) {
         self.doing = None;
         self.lost = certainty == Certainty::Unknown;
+        let fired = decision == Some(Decision::Commit) && reason.kind == ReasonKind::Fired && step != Step::Clean;
+        if fired && self.again < AGAIN_MAX {
+            // It said no, so nobody guesses: it is on the old value, its new one is still staged, and the decision stands.
+            self.again += 1;
+            self.forward = Some(Step::Stage);
+            return;
+        }
         self.trouble = Some(Trouble { step, certainty, reason });
     }
 

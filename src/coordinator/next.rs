@@ -36,7 +36,10 @@ impl Run {
         }
         match self.decision {
             None => self.next_forward(),
-            Some(Decision::Commit) => self.next_of(&[Step::Confirm, Step::Clean]),
+            // A host that had gone back before it heard of the decision is brought forward again.
+            Some(Decision::Commit) => {
+                self.next_of(&[Step::Arm, Step::Cut, Step::Activate, Step::Verify, Step::Confirm, Step::Clean])
+            }
             Some(Decision::Rollback) => self.next_of(&[Step::Revert, Step::Reactivate, Step::Reverify, Step::Clean]),
         }
     }

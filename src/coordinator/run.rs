@@ -16,6 +16,7 @@ pub struct Run {
     pub(super) minted: bool,
     pub(super) interrupted: bool,
     pub(super) abandoned: bool,
+    pub(super) lapsed: bool,
     pub(super) decision: Option<Decision>,
     pub(super) cause: Option<Cause>,
     pub(super) verdict: Option<Verdict>,
@@ -49,6 +50,7 @@ impl Run {
             minted: false,
             interrupted: false,
             abandoned: false,
+            lapsed: false,
             decision: None,
             cause: None,
             verdict: None,
@@ -90,10 +92,13 @@ impl Run {
             Event::StepBegan { host, step } => self.begin(host, *step)?,
             Event::StepDone { host, step } => self.doing(event, host, *step)?.done(*step),
             Event::StepFailed { host, step, certainty, reason } => {
-                self.doing(event, host, *step)?.failed(*step, *certainty, reason.clone());
+                let decision = self.decision;
+                self.doing(event, host, *step)?.failed(*step, *certainty, reason.clone(), decision);
             }
             Event::Decided { decision, cause } => self.decide(*decision, cause.as_ref())?,
             Event::Interrupted => self.interrupted = true,
+            Event::LeaseLapsed if self.decision.is_some() => return illegal("the run has decided"),
+            Event::LeaseLapsed => self.lapsed = true,
             Event::Resumed { .. } => {
                 if self.verdict.is_some_and(|verdict| !resumable(verdict)) {
                     return illegal("the run has ended");
@@ -109,7 +114,8 @@ impl Run {
 
     fn begin(&mut self, name: &HostName, step: Step) -> Result<(), IllegalMove> {
         let illegal = |because| IllegalMove { event: "step-began", because };
-        let barrier = step != Step::Cut || self.hosts.values().all(Host::may_be_cut);
+        // After the decision to stay nobody is held up: the one that is cut then is behind all others.
+        let barrier = step != Step::Cut || self.decision.is_some() || self.hosts.values().all(Host::may_be_cut);
         let (minted, decision) = (self.minted, self.decision);
         let host = self.hosts.get_mut(name).ok_or_else(|| illegal(format!("`{name}` is not in the plan")))?;
         if !minted {
@@ -202,6 +208,7 @@ impl Run {
         match from_host(true) {
             Some(cause) => Some(cause),
             None if self.interrupted => from_run(ReasonKind::Interrupted, "the operator asked to stop"),
+            None if self.lapsed => from_run(ReasonKind::Fired, "it was too late to confirm the hosts"),
             None if self.abandoned => {
                 from_run(ReasonKind::ValueLost, "the run was left before the new values lay on every host")
             }

@@ -22,7 +22,8 @@ lockturn_surroundings() {
     # A limit on the size of files is an error to be told, not the end of whoever writes.
     command trap '' XFSZ 2>/dev/null
     login=$(pwd -P) || login=/
-    run='' epoch=0 state='' dir='' seq=0 session='' looked=no
+    run='' epoch=0 state='' dir='' seq=0 session='' looked=no systemd=no switch=process
+    units=/etc/systemd/system wants=multi-user.target.wants
     newline='
 '
     # What a shell cannot print by itself would be an argument of a process. (mksh has `print` instead of `printf`.)
@@ -174,6 +175,8 @@ do_hello() {
     for file in machine-id:/etc/machine-id boot-id:/proc/sys/kernel/random/boot_id hostname:/proc/sys/kernel/hostname; do
         if IFS= read -r line 2>/dev/null <"${file#*:}"; then text="$text$newline${file%%:*} $line"; fi
     done
+    switch_kind
+    text="$text${newline}switch $switch"
     for tool in sqlite3 curl timeout systemctl getfacl getfattr sha256sum; do
         if has "$tool"; then text="$text${newline}tool $tool"; fi
     done
@@ -345,10 +348,12 @@ private() {
     case "$1 $3" in drwx------*" $uid") ;; *) return 1 ;; esac
 }
 
-# process PID: sets `alive` (its state), `parent` and `began` (clock ticks since boot) from proc(5). A number is used again; with its
-# time it is not.
+# process PID: sets `alive` (its state), `parent` and `began` (which start of the host, and clock ticks since then) from proc(5). A number
+# is used again; with its time it is not.
 process() {
     alive='' parent='' began=''
+    words_of /proc/sys/kernel/random/boot_id
+    boot=${words:-none}
     words_of "/proc/$1/stat"
     [ -n "$words" ] || return 1
     # The name stands in parentheses and may hold any character.
@@ -356,7 +361,7 @@ process() {
     set -- ${words##*) }
     alive=$1 parent=$2
     shift 19
-    began=$1
+    began=$boot:$1
 }
 
 # end_earlier_session: a session whose connection broke may still be at work here, or be stopped in the middle. What it did late
@@ -640,16 +645,208 @@ rehearse_command() {
     return 1
 }
 
-# arm LEASE-SECONDS
+# --- The dead-man's switch --------------------------------------------------------------------------------------------------
+
+# An armed host goes back by itself unless it is confirmed in time. The file `armed` is the token: whoever renames it first, `confirm`
+# to `confirmed` or `fire` to `fired`, has decided what the host holds, and nobody can do so twice. This very program, kept in the
+# run's directory, watches the time; it needs no network, no sudo and no free space for the way back.
+
+# switch_kind: what watches: a service of systemd, with another that goes back before the services start at boot, or a process.
+switch_kind() {
+    switch=process
+    # State in an unusual place is not a host's own: whoever plays one must not change the machine that plays it.
+    [ "$systemd" = yes ] && [ "$uid" = 0 ] && [ "$state" = /var/lib/lockturn ] && [ -w "$units" ] && switch=systemd
+    return 0
+}
+
+# arm LEASE-SECONDS SERVICES..., this program as payload. Services are lines, as `serve_again` reads them.
 do_arm() {
     ours || return
     if [ -f "$dir/confirmed" ]; then reply changed "the host is confirmed already"; return; fi
-    if put "$dir/armed" "$1"; then
-        durable "$dir"
-        reply ok 'switch none'
-    else
+    if [ -f "$dir/fired" ] && ! has_gone_back; then reply fired "the host is going back by itself"; return; fi
+    lease=$1
+    shift
+    text="$login$newline$PATH$newline"
+    services=''
+    for words in "$@"; do services=$services$words$newline; done
+    if ! take_payload "$dir/program" || ! say "$text" >"$dir/login" || ! say "$services" >"$dir/services" || ! set_lease "$lease"; then
         reply no-space "$dir is full"
+        return
+    fi 2>/dev/null
+    rm -f -- "$dir/fired" "$dir/record"
+    durable "$dir/program" "$dir/login" "$dir/services"
+    # What goes back at boot is there before there is anything to go back from.
+    if [ "$switch" = systemd ] && ! write_units; then reply denied "no unit can be written in $units"; return; fi
+    put "$dir/armed" "$switch" || { reply no-space "$dir is full"; return; }
+    durable "$dir"
+    if ! watched && ! start_watch; then
+        if [ -f "$dir/fired" ]; then not_armed; return; fi
+        # Who watches writes down who it is before anything else.
+        if put "$dir/watch" none; then kind=service-failed; else kind=no-space; fi
+        rm -f -- "$dir/armed"
+        reply "$kind" "nothing watches the time of this host: the switch does not start"
+        return
     fi
+    reply ok "switch $switch"
+}
+
+# renew LEASE-SECONDS: the coordinator lives, and needs more time.
+do_renew() {
+    ours || return
+    if [ -f "$dir/armed" ] && ! watched && ! start_watch; then reply service-failed "nothing watches the time of this host"; return; fi
+    if ! set_lease "$1"; then reply no-space "$dir is full"; return; fi
+    if [ -f "$dir/armed" ]; then reply ok ''; else not_armed; fi
+}
+
+# not_armed: says what became of the token.
+not_armed() {
+    if [ -f "$dir/fired" ]; then
+        reply fired "nobody confirmed it in time, so it went back by itself"
+    else
+        reply changed "this host is not armed"
+    fi
+}
+
+# clock: seconds since the host was started, also those in which it slept, in `seconds`, and which start that was, in `boot`.
+clock() {
+    words_of /proc/sys/kernel/random/boot_id
+    boot=${words:-none}
+    words_of /proc/uptime
+    seconds=${words%%.*}
+    [ -n "$seconds" ] || seconds=$(date +%s)
+}
+
+set_lease() {
+    clock
+    # Not for the disk: another start ends it.
+    say "$boot $((seconds + $1))$newline" 2>/dev/null >"$dir/lease.part" && mv -f -- "$dir/lease.part" "$dir/lease"
+}
+
+is_due() {
+    words_of "$dir/lease"
+    until=${words#* } since=${words% *}
+    clock
+    [ "$boot" != "$since" ] || [ "$seconds" -ge "$until" ]
+}
+
+has_gone_back() {
+    words_of "$dir/record"
+    [ "$words" = reverted ]
+}
+
+# watched: whether somebody watches the time.
+watched() {
+    words_of "$dir/watch"
+    [ -n "$words" ] || return 1
+    watch=${words% *} its_time=${words#* }
+    process "$watch" && [ "$began" = "$its_time" ] && [ "$alive" != Z ]
+}
+
+start_watch() {
+    if [ "$switch" = systemd ]; then
+        systemctl reset-failed "lockturn-$run.service" >/dev/null 2>&1 </dev/null
+        bounded 20 systemctl start "lockturn-$run.service" >/dev/null 2>&1 </dev/null || return
+    else
+        # A session of its own, and nobody's child: what ends ours must not end it.
+        (setsid /bin/sh "$dir/program" watch "$state" "$run" >/dev/null 2>&1 </dev/null &)
+    fi
+    tries=0
+    until watched; do
+        [ "$tries" -lt 200 ] || return 1
+        tries=$((tries + 1))
+        sleep 0.05 2>/dev/null || sleep 1
+    done
+}
+
+# write_units: one that watches now, and one that goes back at the next start, before the services.
+write_units() {
+    before=''
+    while read -r word action unit rest; do
+        case $word$action in
+            unitrestart | unitreload)
+                case $unit in *.*) ;; *) unit=$unit.service ;; esac
+                before="$before $unit"
+                ;;
+        esac
+    done <"$dir/services"
+    about="Description=lockturn: back to the old content unless the run $run is confirmed$newline"
+    how="[Service]${newline}ExecStart=/bin/sh $dir/program"
+    say "[Unit]$newline${about}StartLimitIntervalSec=0$newline$how watch $state $run${newline}Restart=on-failure${newline}RestartSec=1$newline" \
+        2>/dev/null >"$units/lockturn-$run.service" &&
+        say "[Unit]$newline${about}Before=$before${newline}RequiresMountsFor=$dir${newline}$how boot $state $run${newline}Type=oneshot$newline" \
+            2>/dev/null >"$units/lockturn-boot-$run.service" &&
+        { [ -d "$units/$wants" ] || mkdir -- "$units/$wants" 2>/dev/null; } &&
+        ln -sf -- "../lockturn-boot-$run.service" "$units/$wants/" 2>/dev/null &&
+        durable "$units/lockturn-$run.service" "$units/lockturn-boot-$run.service" "$units/$wants" "$units"
+}
+
+# fire MODE: takes the token, if nobody else has, and goes back.
+fire() {
+    mv -- "$dir/armed" "$dir/fired" 2>/dev/null || return 0
+    durable "$dir"
+    go_back "$1"
+}
+
+# go_back MODE: at boot the services start by themselves afterwards.
+go_back() {
+    numbers
+    # shellcheck disable=SC2086 # numbers, split on purpose
+    until move new old revert $backwards; do
+        put "$dir/record" "stuck: $bad"
+        sleep 5
+        [ -f "$dir/fired" ] || return
+    done
+    [ "$1" = boot ] || serve_again
+    put "$dir/record" reverted
+}
+
+# serve_again: what makes the services take the old content, as the playbook makes them take the new one.
+serve_again() {
+    cd -- "$login" 2>/dev/null || cd /
+    while read -r word action unit seconds; do
+        case $word in
+            unit)
+                systemctl reset-failed -- "$unit" >/dev/null 2>&1 </dev/null
+                bounded "$seconds" systemctl "$action" -- "$unit" >/dev/null 2>&1 </dev/null
+                ;;
+            run)
+                count=$unit limit=$action
+                set --
+                while [ "$count" -gt 0 ] && IFS= read -r word; do
+                    set -- "$@" "$word"
+                    count=$((count - 1))
+                done
+                bounded "$limit" "$@" >/dev/null 2>&1 </dev/null
+                ;;
+        esac
+    done <"$dir/services"
+}
+
+# end_switch: nobody watches any more, and nothing of it is left.
+end_switch() {
+    if watched; then kill "$watch" 2>/dev/null; fi
+    [ "$switch" = systemd ] || return 0
+    rm -f -- "$units/$wants/lockturn-boot-$run.service" "$units/lockturn-boot-$run.service" "$units/lockturn-$run.service"
+}
+
+# lockturn_alone MODE STATE RUN: this program without a coordinator, as the switch.
+lockturn_alone() {
+    lockturn_surroundings
+    state=$2 run=$3 dir=$2/$3 uid=$(id -u)
+    { IFS= read -r login && IFS= read -r PATH; } 2>/dev/null <"$dir/login" || exit 0
+    cd -- "$login" 2>/dev/null || cd /
+    case $1 in
+        watch)
+            process "$$"
+            put "$dir/watch" "$$ $began" || exit 1
+            while [ -f "$dir/armed" ]; do
+                if is_due; then fire now; else sleep 1; fi
+            done
+            ;;
+        boot) fire boot ;;
+    esac
+    # A death in the middle of the way back does not end it.
+    if [ -f "$dir/fired" ] && ! has_gone_back; then go_back "$1"; fi
 }
 
 # --- The cut and the way back -------------------------------------------------------------------------------------------------
@@ -804,14 +1001,26 @@ numbers() {
 
 do_cut() {
     ours || return
-    [ -f "$dir/armed" ] || { reply changed "this host is not armed"; return; }
+    [ -f "$dir/armed" ] || { not_armed; return; }
     numbers
     # shellcheck disable=SC2086 # numbers, split on purpose
-    if move old new cut $numbers; then reply ok ''; else reply "$badkind" "$bad"; fi
+    move old new cut $numbers || { reply "$badkind" "$bad"; return; }
+    [ ! -f "$dir/armed" ] || { reply ok ''; return; }
+    # The switch fired meanwhile, and may have looked before we moved.
+    # shellcheck disable=SC2086 # numbers, split on purpose
+    move new old revert $backwards
+    not_armed
 }
 
 do_revert() {
     ours || return
+    # The switch goes the same way: it is kept from it while we are at it, and waited for where it is at it already.
+    if [ -f "$dir/armed" ]; then set_lease 120; fi
+    tries=0
+    while [ -f "$dir/fired" ] && ! has_gone_back && watched && [ "$tries" -lt 30 ]; do
+        sleep 1
+        tries=$((tries + 1))
+    done
     numbers
     # shellcheck disable=SC2086 # numbers, split on purpose
     if move new old revert $backwards; then
@@ -827,11 +1036,17 @@ do_revert() {
 do_confirm() {
     ours || return
     if [ -f "$dir/confirmed" ]; then reply ok ''; return; fi
+    numbers
+    for number in $numbers; do
+        change "$number" && "which_$kind" 2>"$dir/err" && [ "$which" = new ] && continue
+        if [ -f "$dir/armed" ]; then reply changed "$target does not hold the new value ($which)"; else not_armed; fi
+        return
+    done
     if mv -- "$dir/armed" "$dir/confirmed" 2>/dev/null; then
         durable "$dir"
         reply ok ''
     else
-        reply changed "this host is not armed any more"
+        not_armed
     fi
 }
 
@@ -850,7 +1065,7 @@ do_which() {
         text="$text$number $which$newline"
     done
     words_of "$dir/record"
-    if [ -f "$dir/confirmed" ]; then words=confirmed; elif [ -f "$dir/armed" ]; then words=armed; fi
+    if [ -f "$dir/confirmed" ]; then words=confirmed; elif [ -f "$dir/armed" ]; then words=armed; elif [ -f "$dir/fired" ]; then words="fired ${words:-on its way}"; fi
     reply ok "${text}record ${words:-none}"
 }
 
@@ -868,6 +1083,7 @@ do_clean() {
         if [ -e "$at" ] || [ -L "$at" ]; then left="$left$at$newline"; fi
     done
     if [ -n "$left" ]; then reply denied "these could not be removed: $left"; return; fi
+    end_switch
     words_of "$state/lock"
     # The lock goes last: until then no other run can come in between.
     if [ "$words" = "$run" ]; then set -- "$state/lock"; fi
@@ -915,6 +1131,7 @@ lockturn_serve() {
             stage-script) do_stage_script "$@" ;;
             rehearse) do_rehearse ;;
             arm) do_arm "$@" ;;
+            renew) do_renew "$@" ;;
             cut) do_cut ;;
             revert) do_revert ;;
             confirm) do_confirm ;;
@@ -928,4 +1145,7 @@ lockturn_serve() {
     done
 }
 
-lockturn_serve
+case ${1-} in
+    '') lockturn_serve ;;
+    *) lockturn_alone "$@" ;;
+esac

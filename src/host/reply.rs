@@ -1,6 +1,6 @@
 //! What a host answers, strictly parsed.
 
-use crate::model::{Reason, ReasonKind, Secret};
+use crate::model::{Reason, ReasonKind, Secret, Switch};
 
 /// What a host is and can do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct HelloFacts {
     pub machine_id: Option<String>,
     /// The kernel's boot id, which tells a reboot.
     pub boot_id: Option<String>,
+    /// What watches the time of an armed host there.
+    pub switch: Switch,
     /// The tools that it has, of those that a run may need.
     pub tools: Vec<String>,
 }
@@ -35,6 +37,7 @@ impl HelloFacts {
                 "state" => value.clone_into(&mut facts.state),
                 "login" => value.clone_into(&mut facts.login),
                 "systemd" => facts.systemd = value == "yes",
+                "switch" if value == Switch::Systemd.label() => facts.switch = Switch::Systemd,
                 "machine-id" => facts.machine_id = Some(value.to_owned()),
                 "boot-id" => facts.boot_id = Some(value.to_owned()),
                 "tool" => facts.tools.push(value.to_owned()),

@@ -3,7 +3,9 @@
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::model::{RunId, Secret, UnitAction};
+use crate::model::{Activation, RunId, Secret, UnitAction};
+
+use super::PROGRAM;
 
 /// One request. What holds a value carries it as a [`Secret`] and sends it as payload, never as an argument.
 pub enum Request<'a> {
@@ -93,9 +95,16 @@ pub enum Request<'a> {
     },
     /// Try the way back of every change on a copy.
     Rehearse,
-    /// Write down that the host waits for a confirmation.
+    /// From now on the host goes back by itself unless it is confirmed in time.
     Arm {
-        /// For how long, in seconds.
+        /// In how many seconds.
+        lease_seconds: u64,
+        /// What makes the services take the old content again then.
+        services: &'a [Activation],
+    },
+    /// The coordinator lives, and needs more time.
+    Renew {
+        /// So many seconds from now.
         lease_seconds: u64,
     },
     /// Put every change in place.
@@ -123,6 +132,20 @@ pub enum ScriptKind {
     Command,
 }
 
+/// An activation as `serve_again` of the program reads it: `unit ACTION UNIT SECONDS`, or `run SECONDS WORDS` and the words, one a line.
+fn service_lines(activation: &Activation) -> Vec<String> {
+    match activation {
+        Activation::Systemd { action, unit, deadline } => {
+            vec![format!("unit {action} {unit} {}", deadline.secs_ceil())]
+        }
+        Activation::Command { run, deadline } => {
+            let mut lines = vec![format!("run {} {}", deadline.secs_ceil(), run.len())];
+            lines.extend(run.iter().cloned());
+            lines
+        }
+    }
+}
+
 impl Request<'_> {
     /// Its verb.
     #[must_use]
@@ -141,6 +164,7 @@ impl Request<'_> {
             Self::StageScript { .. } => "stage-script",
             Self::Rehearse => "rehearse",
             Self::Arm { .. } => "arm",
+            Self::Renew { .. } => "renew",
             Self::Cut => "cut",
             Self::Revert => "revert",
             Self::Confirm => "confirm",
@@ -181,7 +205,12 @@ impl Request<'_> {
                 }
                 words
             }
-            Self::Arm { lease_seconds } => vec![lease_seconds.to_string()],
+            Self::Arm { lease_seconds, services } => {
+                let mut words = vec![lease_seconds.to_string()];
+                words.extend(services.iter().flat_map(service_lines));
+                words
+            }
+            Self::Renew { lease_seconds } => vec![lease_seconds.to_string()],
             Self::Lock
             | Self::Rehearse
             | Self::Cut
@@ -194,13 +223,15 @@ impl Request<'_> {
         }
     }
 
-    fn payload(&self) -> Vec<&Secret> {
+    fn payload(&self) -> Vec<&[u8]> {
         match self {
             Self::Sqlite { sql: bytes, .. }
             | Self::Command { input: bytes, .. }
             | Self::Keep { bytes, .. }
-            | Self::StageFile { content: bytes, .. } => vec![bytes],
-            Self::StageScript { parts, .. } => parts.iter().map(|(_, bytes)| bytes).collect(),
+            | Self::StageFile { content: bytes, .. } => vec![bytes.expose()],
+            Self::StageScript { parts, .. } => parts.iter().map(|(_, bytes)| bytes.expose()).collect(),
+            // The switch is this very program, without us.
+            Self::Arm { .. } => vec![PROGRAM.as_bytes()],
             Self::Hello { .. }
             | Self::ReadFile { .. }
             | Self::Unit { .. }
@@ -208,7 +239,7 @@ impl Request<'_> {
             | Self::Lock
             | Self::Fetch { .. }
             | Self::Rehearse
-            | Self::Arm { .. }
+            | Self::Renew { .. }
             | Self::Cut
             | Self::Revert
             | Self::Confirm
@@ -237,7 +268,7 @@ impl Request<'_> {
             frame.push(b'\n');
         }
         for part in payload {
-            frame.extend_from_slice(part.expose());
+            frame.extend_from_slice(part);
         }
         Ok(frame)
     }

@@ -103,6 +103,8 @@ pub enum Event {
         /// What made it go back.
         cause: Option<Cause>,
     },
+    /// Before every host had proved the new value it was too late to confirm them: hosts go back by themselves.
+    LeaseLapsed,
     /// The operator asked to stop.
     Interrupted,
     /// Another process took the run up again.
@@ -133,6 +135,7 @@ impl Event {
             Self::StepDone { .. } => "step-done",
             Self::StepFailed { .. } => "step-failed",
             Self::Decided { .. } => "decided",
+            Self::LeaseLapsed => "lease-lapsed",
             Self::Interrupted => "interrupted",
             Self::Resumed { .. } => "resumed",
             Self::RunEnded { .. } => "run-ended",

@@ -102,12 +102,37 @@ pub struct HostPlan {
     /// Where it keeps the state of runs. For a person who must mend the host by hand.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub state: String,
+    /// What watches its time.
+    #[serde(default)]
+    pub switch: Switch,
     /// What is changed, in this order (and taken back in the reverse one).
     pub changes: Vec<Change>,
     /// What makes the services take it.
     pub activate: Vec<Activation>,
     /// What proves it.
     pub verify: Vec<PlannedProbe>,
+}
+
+/// What watches the time of an armed host, and takes it back if nobody confirms it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Switch {
+    /// A service of systemd, and one that goes back before the services start at boot.
+    Systemd,
+    /// A process: it does not survive a restart of the host.
+    #[default]
+    Process,
+}
+
+impl Switch {
+    /// Its one word.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Systemd => "systemd",
+            Self::Process => "process",
+        }
+    }
 }
 
 /// One thing that is changed atomically on one host.

@@ -97,6 +97,8 @@ reasons! {
     HostLocked = "host-locked",
     /// The host has seen a newer coordinator of this run.
     Fenced = "fenced",
+    /// Nobody confirmed the host in time, so it went back by itself.
+    Fired = "fired",
     // Files and databases.
     /// There is no such file, key or row.
     Missing = "missing",

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    Become, Change, Fingerprint, HostName, HostPlan, PLAN_VERSION, Plan, PlannedValue, Playbook, Reason, ReasonKind,
-    ValueId,
+    Activation, Become, Change, Fingerprint, HostName, HostPlan, Millis, PLAN_VERSION, Plan, PlannedValue, Playbook,
+    Reason, ReasonKind, Switch, ValueId,
 };
 
 use super::{Draft, DraftChange, DraftHost};
+
+/// What a lease has beyond the longest wait: a host that answers slowly, and the confirmation.
+const LEASE_MARGIN: Millis = Millis::from_secs(30);
 
 /// What one host said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct HostFacts {
     pub login: String,
     /// Where it keeps the state of runs.
     pub state: String,
+    /// What watches its time while it is armed.
+    pub switch: Switch,
     /// What it holds, change by change in the draft's order.
     pub changes: Vec<Result<ChangeFacts, Reason>>,
     /// Probes that cannot be tried there, and why.
@@ -102,9 +107,18 @@ pub fn settle(
         hosts,
         activate_batches: draft.activate_batches.clone(),
         strategy: playbook.rollout.strategy,
-        lease: playbook.rollout.lease,
+        lease: lease(playbook, draft),
         unreachable: playbook.rollout.unreachable,
     })
+}
+
+/// While a service restarts nobody asks for more time: a lease that is shorter than the longest restart would end it in the middle.
+fn lease(playbook: &Playbook, draft: &Draft) -> Millis {
+    let activations = draft.hosts.values().flat_map(|host| &host.activate);
+    let longest = activations.map(|activation| match activation {
+        Activation::Systemd { deadline, .. } | Activation::Command { deadline, .. } => *deadline,
+    });
+    playbook.rollout.lease.max(longest.max().unwrap_or_default() + LEASE_MARGIN)
 }
 
 fn host_plan(host: &DraftHost, said: &HostFacts, changes: Vec<Change>) -> HostPlan {
@@ -113,6 +127,7 @@ fn host_plan(host: &DraftHost, said: &HostFacts, changes: Vec<Change>) -> HostPl
         become_user: said.become_user,
         login: said.login.clone(),
         state: said.state.clone(),
+        switch: said.switch,
         changes,
         activate: host.activate.clone(),
         verify: host.verify.clone(),

@@ -110,6 +110,7 @@ impl<W: Write + Send> Reporter for Plain<W> {
                 });
                 self.say(&format!("decided: the whole fleet goes back{why}"));
             }
+            Event::LeaseLapsed => self.say("too late: hosts that wait no longer go back by themselves"),
             Event::Interrupted => {
                 self.say("interrupted: going to the nearest safe end; once more leaves the run as it is")
             }

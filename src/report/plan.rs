@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Activation, Change, Check, FileEdit, Generator, HostName, HostPlan, Plan, PlannedValue, SecretName, ValueId,
-    fold_few,
+    Activation, Change, Check, FileEdit, Generator, HostName, HostPlan, Plan, PlannedValue, SecretName, Switch,
+    ValueId, fold_few,
 };
 
 use super::plural;
@@ -42,9 +42,17 @@ pub fn describe(plan: &Plan) -> String {
     lines.push(
         "  way back  rehearsed on every host before the cut; one host that fails takes all of them back".to_owned(),
     );
-    lines.push(
-        "            no dead-man's switch yet: if this machine dies meanwhile, `lockturn resume` finishes".to_owned(),
-    );
+    lines.push(format!(
+        "            a host that hears nothing for {} goes back by itself, whatever became of us",
+        plan.lease
+    ));
+    let by_process = plan.hosts.iter().filter(|(_, host)| host.switch == Switch::Process).map(|(name, _)| name);
+    let by_process = fold_few(by_process, NAMES_MAX);
+    if !by_process.is_empty() {
+        lines.push(format!(
+            "            (without root and systemd that does not survive a restart of the host: {by_process})"
+        ));
+    }
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 

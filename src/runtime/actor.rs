@@ -9,13 +9,19 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::host::{CallError, HelloFacts, HostProgram, Nonce, Request};
-use crate::model::{Become, HostName, Reason, ReasonKind, RunId, Secret};
+use crate::model::{Activation, Become, HostName, Millis, Reason, ReasonKind, RunId, Secret};
 use crate::ssh::{Connection, Connector, Endpoint, ExecReader, ExecWriter, HowEnded};
 
-use super::random;
+use super::{clock, random};
 
 /// How long a step that only moves files and talks to a database may take: a disk that syncs slowly, a database that is busy.
 pub const STEP_MAX: Duration = Duration::from_secs(60);
+
+/// How long a host that is asked for more time beside everything else may take.
+const ASIDE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a decision may be on its way to a host.
+const HEAR_MAX: Millis = Millis::from_secs(5);
 
 /// How often a lost host is connected again within one step. More would only delay the decision that the others wait for.
 const RECONNECTS_MAX: u32 = 2;
@@ -46,6 +52,29 @@ pub struct Actor {
     /// Whether the host was taken for this run. A new session then takes it first: only the newest one may change anything, and what
     /// an earlier one left hanging is ended.
     taken: bool,
+    /// Until when an armed host waits for us.
+    lease: Option<Lease>,
+}
+
+/// How long an armed host waits, and from when: the moment at which we asked, which is before the one at which it began to count.
+#[derive(Debug, Clone, Copy)]
+struct Lease {
+    length: Millis,
+    asked: Millis,
+}
+
+impl Lease {
+    /// A quarter of it is over: time to ask for more.
+    fn is_due(self) -> bool {
+        clock::boot_now() > self.asked + Millis(self.length.0 / 4)
+    }
+
+    /// Whether the host surely still waits, and will when it hears of a decision that is made now. The margin is that way, and a clock
+    /// that goes a thousandth faster.
+    fn holds(self) -> bool {
+        let margin = Millis(self.length.0 / 1_000) + HEAR_MAX;
+        clock::boot_now() + margin < self.asked + self.length
+    }
 }
 
 struct Live {
@@ -58,7 +87,7 @@ impl Actor {
     /// A host that is not connected yet.
     #[must_use]
     pub const fn new(who: Who, run: RunId, epoch: u64, connector: Arc<Connector>, cancel: CancellationToken) -> Self {
-        Self { who, run, epoch, connector, cancel, live: None, taken: false }
+        Self { who, run, epoch, connector, cancel, live: None, taken: false, lease: None }
     }
 
     /// The host.
@@ -128,6 +157,8 @@ impl Actor {
                     match request {
                         Request::Lock => self.taken |= answered.is_ok(),
                         Request::Clean => self.taken &= answered.is_err(),
+                        // Whatever a host answered to these, it does not wait for us any longer.
+                        Request::Confirm | Request::Revert => self.lease = None,
                         _ => {}
                     }
                     return answered;
@@ -136,6 +167,68 @@ impl Actor {
         }
         let reason = lost.unwrap_or_else(|| Reason::new(ReasonKind::ConnectionLost, "the connection ended"));
         Err(CallError::Lost(reason))
+    }
+
+    /// Arms the host: from now on it goes back by itself unless it hears from us in time.
+    ///
+    /// # Errors
+    /// As [`Actor::call`].
+    pub async fn arm(&mut self, length: Millis, services: &[Activation]) -> Result<(), CallError> {
+        let asked = clock::boot_now();
+        self.call(&Request::Arm { lease_seconds: length.secs_ceil(), services }, STEP_MAX).await?;
+        self.lease = Some(Lease { length, asked });
+        Ok(())
+    }
+
+    /// Asks an armed host to wait longer, once a part of its lease is over.
+    ///
+    /// # Errors
+    /// As [`Actor::call`]; `fired` if it has gone back by itself.
+    pub async fn renew(&mut self) -> Result<(), CallError> {
+        match self.lease {
+            Some(lease) if lease.is_due() => self.wait_longer(lease.length).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Asks a host that an earlier coordinator may have armed to wait for us.
+    ///
+    /// # Errors
+    /// As [`Actor::renew`].
+    pub async fn wait_longer(&mut self, length: Millis) -> Result<(), CallError> {
+        let asked = clock::boot_now();
+        let answer = self.call(&Request::Renew { lease_seconds: length.secs_ceil() }, STEP_MAX).await;
+        self.waits_since(asked, length, answer)
+    }
+
+    /// As [`Actor::renew`], for a host that nobody else asks anything of just now: what does not answer at once is left to the next step,
+    /// which says so.
+    pub async fn renew_aside(&mut self) {
+        let (Some(lease), Some(live)) = (self.lease.filter(|lease| lease.is_due()), self.live.as_mut()) else { return };
+        let asked = clock::boot_now();
+        let answer = live.program.call(&Request::Renew { lease_seconds: lease.length.secs_ceil() }, ASIDE_MAX).await;
+        let _said_later = self.waits_since(asked, lease.length, answer);
+    }
+
+    fn waits_since(
+        &mut self,
+        asked: Millis,
+        length: Millis,
+        answer: Result<Secret, CallError>,
+    ) -> Result<(), CallError> {
+        match &answer {
+            Ok(_) => self.lease = Some(Lease { length, asked }),
+            Err(CallError::Refused(_)) => self.lease = None,
+            // What it promised it keeps, for as long as it promised.
+            Err(CallError::Lost(_)) => {}
+        }
+        answer.map(drop)
+    }
+
+    /// Whether the host waits for us, and will until it hears of a decision that is made now.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.lease.is_some_and(Lease::holds)
     }
 
     /// The connection, for probes that speak from the host itself.

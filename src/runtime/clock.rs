@@ -10,6 +10,14 @@ pub fn unix_now() -> Millis {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().into()
 }
 
+/// Time that goes on while this machine sleeps, since it was started: what the hosts count their leases with.
+#[must_use]
+pub fn boot_now() -> Millis {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (seconds, nanos) = (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
+    Millis(seconds * 1_000 + nanos / 1_000_000)
+}
+
 /// An event, noticed now.
 #[must_use]
 pub fn entry(since: Instant, event: Event) -> Entry {

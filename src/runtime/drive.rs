@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::coordinator::{IllegalMove, Next, Run};
 use crate::journal::{Journal, JournalError};
-use crate::model::{Certainty, Entry, Event, HostName, Plan, Reason, ReasonKind, RunId, Step, Verdict};
+use crate::model::{Certainty, Decision, Entry, Event, HostName, Plan, Reason, ReasonKind, RunId, Step, Verdict};
 use crate::report::Reporter;
 
 use super::clock;
@@ -33,6 +33,9 @@ pub trait Perform {
 
     /// The run goes back whatever the steps under way find: those that only look may end at once.
     fn hurry(&mut self);
+
+    /// Whether every host still waits for our confirmation, and will until it hears of it.
+    fn all_wait(&self) -> bool;
 }
 
 /// Why a run stopped without a verdict. The hosts are as they are; `resume` goes on from there.
@@ -109,6 +112,10 @@ pub async fn drive(
     loop {
         let new = match run.next() {
             Next::Ended(verdict) => return Ok(verdict),
+            // A coordinator that slept may find that hosts have gone back: then it is too late to decide that they stay.
+            Next::Record(Event::Decided { decision: Decision::Commit, .. }) if !performer.all_wait() => {
+                vec![Event::LeaseLapsed]
+            }
             Next::Record(event) => vec![event],
             Next::Begin { step, hosts } => {
                 let began = hosts.iter().map(|host| Event::StepBegan { host: host.clone(), step }).collect();

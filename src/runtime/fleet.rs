@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::inventory::{Host, Inventory, Jump};
 use crate::model::{Become, Event, FingerprintKey, HostName, Reason, ReasonKind, RunId, Step};
@@ -18,6 +19,9 @@ use super::actor::{Actor, Who};
 use super::drive::{Outcome, Perform};
 use super::inspect::{Inspected, inspect};
 use super::step::{Work, perform};
+
+/// How often it is looked whether a lease must be renewed.
+const KEEP: Duration = Duration::from_secs(2);
 
 /// What the inventory leaves open, from the operator's own surroundings.
 #[derive(Debug, Clone)]
@@ -183,6 +187,25 @@ impl Fleet {
         tasks.join_all().await.into_iter().collect()
     }
 
+    /// Asks armed hosts to wait for as long as this run goes on. Ends when what it returns is dropped.
+    #[must_use]
+    pub fn keep_leases(&self) -> DropGuard {
+        let token = CancellationToken::new();
+        for actor in self.actors.values() {
+            let (actor, token) = (Arc::clone(actor), token.clone());
+            tokio::spawn(token.run_until_cancelled_owned(async move {
+                loop {
+                    tokio::time::sleep(KEEP).await;
+                    // A host that is busy asks by itself; one that has fired says so to its next step.
+                    if let Ok(mut actor) = actor.try_lock() {
+                        actor.renew_aside().await;
+                    }
+                }
+            }));
+        }
+        token.drop_guard()
+    }
+
     /// The hosts, to be asked one by one.
     pub fn actors(&self) -> impl Iterator<Item = (&HostName, &Arc<Mutex<Actor>>)> {
         self.actors.iter()
@@ -206,5 +229,10 @@ impl Perform for Fleet {
 
     fn hurry(&mut self) {
         self.futile.cancel();
+    }
+
+    fn all_wait(&self) -> bool {
+        // Nobody is busy when a decision is made; a host that is asked for more time just now was asked because it waits.
+        self.actors.values().all(|actor| actor.try_lock().map_or(true, |actor| actor.waits()))
     }
 }

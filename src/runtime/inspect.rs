@@ -41,13 +41,14 @@ pub struct Content {
 /// # Errors
 /// Only if the host cannot be asked at all; what is wrong with one place is in the facts.
 pub async fn inspect(actor: &mut Actor, draft: &DraftHost, key: &FingerprintKey) -> Result<Inspected, Reason> {
-    let HelloFacts { login, state, .. } = actor.connect().await?.clone();
+    let HelloFacts { login, state, switch, .. } = actor.connect().await?.clone();
     let Who { endpoint, become_user, .. } = actor.who();
     let facts = HostFacts {
         address: format!("{}:{}", endpoint.address, endpoint.port),
         become_user: *become_user,
         login,
         state,
+        switch,
         changes: Vec::new(),
         probes: super::verify::hindrances(actor, &draft.verify).await?,
     };

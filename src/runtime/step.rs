@@ -41,7 +41,7 @@ pub async fn perform(actor: &mut Actor, work: &Work, step: Step) -> Outcome {
     let done = match step {
         Step::Lock => plain(actor, &Request::Lock).await,
         Step::Stage => stage(actor, work).await,
-        Step::Arm => plain(actor, &Request::Arm { lease_seconds: work.lease.secs_ceil() }).await,
+        Step::Arm => actor.arm(work.lease, &work.plan.activate).await,
         Step::Cut => plain(actor, &Request::Cut).await,
         Step::Activate | Step::Reactivate => activate(actor, work).await,
         Step::Verify => work.verifier.verify(actor, work, Direction::Forward).await,

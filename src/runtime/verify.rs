@@ -57,6 +57,8 @@ impl Verifier {
         let mut stability = Stability::default();
         let mut before: Option<Reason> = None;
         loop {
+            // The host waits while it is looked at; one that has gone back by itself need not be.
+            actor.renew().await?;
             let now = Millis::from(began.elapsed());
             let tried = match &probe.check {
                 Check::Systemd { active, stable_for } => {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockturn::coordinator::{Next, Run};
 use lockturn::model::{
     Become, Certainty, Decision, Event, HostName, HostPlan, HostState, Millis, PLAN_VERSION, Plan, Reason, ReasonKind,
-    RunId, Step, Strategy, Unreachable, Verdict,
+    RunId, Step, Strategy, Switch, Unreachable, Verdict,
 };
 
 fn name(text: &str) -> HostName {
@@ -19,6 +19,7 @@ fn plan() -> Plan {
     let host = || HostPlan {
         address: "127.0.0.1:22".to_owned(),
         become_user: Become::None,
+        switch: Switch::Process,
         login: "/home/op".to_owned(),
         state: "/var/lib/lockturn".to_owned(),
         changes: Vec::new(),
@@ -45,6 +46,17 @@ struct World {
     staged: bool,
     new_in_place: bool,
     new_running: bool,
+    armed: bool,
+    fired: bool,
+}
+
+impl World {
+    /// Nobody confirmed it in time.
+    fn fire(&mut self) {
+        if self.armed {
+            *self = Self { armed: false, fired: true, new_in_place: false, new_running: false, ..*self };
+        }
+    }
 }
 
 /// What goes wrong: this step, there, this way, and whether the step happened all the same.
@@ -61,6 +73,8 @@ struct Sim {
     events: Vec<Event>,
     world: BTreeMap<HostName, World>,
     faults: Vec<Fault>,
+    /// Hosts whose switch fires just before they are asked to do this.
+    fires: Vec<(Step, HostName)>,
 }
 
 impl Sim {
@@ -77,18 +91,20 @@ impl Sim {
             version: "0".to_owned(),
         };
         let events = vec![began, Event::ValuesMinted { values: BTreeMap::new() }];
-        Self { plan, events, world, faults }
+        Self { plan, events, world, faults, fires: Vec::new() }
     }
 
     fn effect(world: &mut World, step: Step) {
         match step {
             Step::Stage => world.staged = true,
+            Step::Arm => (world.armed, world.fired) = (true, false),
+            Step::Confirm => world.armed = false,
             Step::Cut => world.new_in_place = true,
             Step::Activate => world.new_running = world.new_in_place,
-            Step::Revert => world.new_in_place = false,
+            Step::Revert => (world.new_in_place, world.armed) = (false, false),
             Step::Reactivate => world.new_running = world.new_in_place,
             Step::Clean => world.staged = false,
-            Step::Lock | Step::Arm | Step::Verify | Step::Confirm | Step::Reverify => {}
+            Step::Lock | Step::Verify | Step::Reverify => {}
         }
     }
 
@@ -125,6 +141,19 @@ impl Sim {
 
     fn perform(&mut self, host: HostName, step: Step) -> Event {
         let world = self.world.get_mut(&host).unwrap();
+        if let Some(at) = self.fires.iter().position(|(before, who)| (*before, who) == (step, &host)) {
+            self.fires.remove(at);
+            world.fire();
+        }
+        let says_no = match step {
+            Step::Cut | Step::Confirm if world.fired => Some(ReasonKind::Fired),
+            Step::Verify if !world.new_running => Some(ReasonKind::NewRefused),
+            _ => None,
+        };
+        if let Some(kind) = says_no {
+            let reason = Reason::new(kind, "no");
+            return Event::StepFailed { host, step, certainty: Certainty::Failed, reason };
+        }
         let found = self.faults.iter().position(|f| f.step == step && f.host == host);
         let Some(fault) = found.map(|i| self.faults.remove(i)) else {
             Self::effect(world, step);
@@ -236,6 +265,73 @@ fn wherever_the_coordinator_dies_resume_ends_the_run_with_a_true_verdict() {
     }
     assert!(deaths > 1_000, "only {deaths} deaths");
     assert!(verdicts.contains(&Verdict::Rotated) && verdicts.contains(&Verdict::RolledBack));
+}
+
+#[test]
+fn a_host_that_goes_back_by_itself_before_the_decision_takes_everybody_back() {
+    for step in [Step::Cut, Step::Activate, Step::Verify] {
+        for host in plan().hosts.keys() {
+            let mut sim = Sim::new(Vec::new());
+            sim.fires.push((step, host.clone()));
+            let run = sim.run(usize::MAX).unwrap();
+            assert_eq!(run.verdict(), Some(Verdict::RolledBack), "{host} fired before {step}");
+            check(&sim, &run, &(step, host));
+        }
+    }
+}
+
+#[test]
+fn a_host_that_goes_back_by_itself_after_the_decision_is_brought_forward_again() {
+    for host in plan().hosts.keys() {
+        let mut sim = Sim::new(Vec::new());
+        sim.fires.push((Step::Confirm, host.clone()));
+        let run = sim.run(usize::MAX).unwrap();
+        assert_eq!(run.verdict(), Some(Verdict::Rotated), "{host}");
+        check(&sim, &run, host);
+        // One that never stays is a thing for a person; the others are not held up by it.
+        let mut sim = Sim::new(Vec::new());
+        sim.fires = vec![(Step::Confirm, host.clone()); 4];
+        let run = sim.run(usize::MAX).unwrap();
+        assert_eq!(run.verdict(), Some(Verdict::Inconsistent), "{host}");
+        let confirmed = run.hosts().values().filter(|h| h.state(run.decision()) == HostState::Confirmed).count();
+        assert_eq!(confirmed, 2, "{host}");
+    }
+}
+
+#[test]
+fn wherever_the_coordinator_dies_for_longer_than_the_lease_resume_ends_the_run_with_a_true_verdict() {
+    let mut healed = 0;
+    for die_at in 3.. {
+        let mut sim = Sim::new(Vec::new());
+        if sim.run(die_at).is_some() {
+            break;
+        }
+        sim.world.values_mut().for_each(World::fire);
+        let decided = sim.events.iter().any(|event| matches!(event, Event::Decided { .. }));
+        sim.resume();
+        let run = sim.run(usize::MAX).unwrap();
+        check(&sim, &run, &die_at);
+        if decided {
+            healed += 1;
+            assert_eq!(run.verdict(), Some(Verdict::Rotated), "the decision stands: {die_at}");
+        }
+    }
+    assert!(healed > 5, "only {healed} deaths after the decision");
+}
+
+#[test]
+fn a_lease_that_lapsed_is_no_time_to_decide_that_hosts_stay() {
+    let mut sim = Sim::new(Vec::new());
+    let whole = sim.run(usize::MAX).map(|_| sim.events.clone()).unwrap();
+    let decided = whole.iter().position(|event| matches!(event, Event::Decided { .. })).unwrap();
+    let mut sim = Sim::new(Vec::new());
+    assert!(sim.run(decided).is_none());
+    sim.events.push(Event::LeaseLapsed);
+    let run = sim.run(usize::MAX).unwrap();
+    assert_eq!(run.verdict(), Some(Verdict::RolledBack));
+    check(&sim, &run, &"lapsed");
+    let mut run = Run::replay(&sim.plan, &whole[..=decided]).unwrap();
+    assert!(run.apply(&Event::LeaseLapsed).unwrap_err().to_string().contains("has decided"));
 }
 
 #[test]

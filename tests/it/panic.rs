@@ -8,7 +8,8 @@ use futures::future::BoxFuture;
 use lockturn::coordinator::Run;
 use lockturn::journal::{Journal, StateDir};
 use lockturn::model::{
-    Become, Event, HostName, HostPlan, Millis, PLAN_VERSION, Plan, RunId, Secret, Step, Strategy, Unreachable, Verdict,
+    Become, Event, HostName, HostPlan, Millis, PLAN_VERSION, Plan, RunId, Secret, Step, Strategy, Switch, Unreachable,
+    Verdict,
 };
 use lockturn::report::Plain;
 use lockturn::runtime::drive::{Outcome, Perform, Voices, drive};
@@ -32,6 +33,10 @@ impl Perform for Buggy {
         })
     }
 
+    fn all_wait(&self) -> bool {
+        true
+    }
+
     fn hurry(&mut self) {}
 }
 
@@ -39,6 +44,7 @@ fn plan() -> Plan {
     let host = HostPlan {
         address: "127.0.0.1:22".to_owned(),
         become_user: Become::None,
+        switch: Switch::Process,
         login: String::new(),
         state: String::new(),
         changes: Vec::new(),

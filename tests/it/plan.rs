@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lockturn::model::{
     Become, Change, Fingerprint, FingerprintKey, Generator, HostName, Millis, Placement, Playbook, Put, ReasonKind,
-    Rollout, Secret, SecretName, SecretSpec, Selector, Strategy, Target, Unreachable,
+    Rollout, Secret, SecretName, SecretSpec, Selector, Strategy, Switch, Target, Unreachable,
 };
 use lockturn::plan::{ChangeFacts, HostFacts, LimitError, draft, settle};
 
@@ -79,6 +79,7 @@ fn fingerprint(value: &str) -> Fingerprint {
 fn facts(changes: Vec<ChangeFacts>) -> HostFacts {
     let changes = changes.into_iter().map(Ok).collect();
     HostFacts {
+        switch: Switch::Process,
         address: "127.0.0.1:22".to_owned(),
         become_user: Become::None,
         login: "/home/op".to_owned(),

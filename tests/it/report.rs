@@ -6,7 +6,7 @@ use lockturn::coordinator::Run;
 use lockturn::model::{
     Activation, Become, Cause, Certainty, Change, Check, Decision, Entry, Event, Expect, FileEdit, Generator, HostName,
     HostPlan, Millis, PLAN_VERSION, Plan, PlannedProbe, PlannedValue, Probe, Reason, ReasonKind, RunId, Step, Strategy,
-    UnitAction, Unreachable, ValueId, Verdict,
+    Switch, UnitAction, Unreachable, ValueId, Verdict,
 };
 use lockturn::report::{Json, Plain, Progress, Reporter, describe, summarise};
 
@@ -22,6 +22,7 @@ fn plan() -> Plan {
     let host = HostPlan {
         address: String::new(),
         become_user: Become::None,
+        switch: Switch::Process,
         login: "/home/op".to_owned(),
         state: "/var/lib/lockturn".to_owned(),
         changes: Vec::new(),
@@ -31,6 +32,7 @@ fn plan() -> Plan {
     let b = HostPlan {
         address: "192.0.2.1:22".to_owned(),
         become_user: Become::Sudo,
+        switch: Switch::Process,
         changes: vec![
             Change::File {
                 path: "/opt/my app/.env".to_owned(),
@@ -183,6 +185,7 @@ fn fleet(workers: usize) -> Plan {
     let host = |owner: Option<&HostName>, secret: &str, verify: Vec<PlannedProbe>| HostPlan {
         address: "192.0.2.1:22".to_owned(),
         become_user: Become::Sudo,
+        switch: Switch::Process,
         login: String::new(),
         state: String::new(),
         changes: vec![Change::File {
@@ -245,7 +248,8 @@ fn a_plan_says_once_what_happens_to_many_and_what_nothing_will_prove() {
       order     stage all, arm all, cut all together; activate control, worker-[1:12]; prove; decide
       gap       from the first cut until the last service has restarted two sides may share no value
       way back  rehearsed on every host before the cut; one host that fails takes all of them back
-                no dead-man's switch yet: if this machine dies meanwhile, `lockturn resume` finishes
+                a host that hears nothing for 1 ms goes back by itself, whatever became of us
+                (without root and systemd that does not survive a restart of the host: control, worker-[1:12])
     ");
     let many = describe(&fleet(10_000));
     assert_eq!(many.lines().count(), describe(&fleet(12)).lines().count());

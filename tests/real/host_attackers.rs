@@ -170,7 +170,7 @@ async fn a_backup_or_a_second_copy_that_was_written_to_is_not_put_in_place() {
         fs::write(place.theirs.join(".lockturn-01RUN-1/old"), "old").unwrap();
         host.ok(&Request::Revert).await;
         fs::write(place.theirs.join(".lockturn-01RUN-1/keep"), "tampered").unwrap();
-        host.ok(&Request::Arm { lease_seconds: 60 }).await;
+        host.ok(&Request::Arm { lease_seconds: 60, services: &[] }).await;
         let reason = refusal(host.call(&Request::Cut).await);
         assert!(reason.detail.contains("the new content kept beside it was written to"), "{shell:?}: {reason}");
         assert_eq!(fs::read(&target).unwrap(), b"old");
@@ -239,7 +239,7 @@ async fn rights_that_are_not_enough_are_said_before_anything_is_staged() {
         for request in [
             Request::StageFile { number: 1, path, sha256: &sha256, content: &content },
             Request::Rehearse,
-            Request::Arm { lease_seconds: 60 },
+            Request::Arm { lease_seconds: 60, services: &[] },
             Request::Cut,
             Request::Clean,
         ] {

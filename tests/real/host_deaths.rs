@@ -66,7 +66,7 @@ async fn perform(host: &mut ShellHost, path: &Path, step: Step) -> Result<Secret
         Stage => return stage(host, path).await,
         Lock => Request::Lock,
         Rehearse => Request::Rehearse,
-        Arm => Request::Arm { lease_seconds: 60 },
+        Arm => Request::Arm { lease_seconds: 60, services: &[] },
         Cut => Request::Cut,
         Confirm => Request::Confirm,
         Revert => Request::Revert,

@@ -38,7 +38,7 @@ async fn to_the_barrier(host: &mut ShellHost, path: &str, old: &[u8], new: &[u8]
         Request::StageFile { number: 1, path, sha256: &sha256, content: &content },
         Request::Keep { name: "values", bytes: &content },
         Request::Rehearse,
-        Request::Arm { lease_seconds: 60 },
+        Request::Arm { lease_seconds: 60, services: &[] },
     ];
     for step in steps {
         match host.call(&step).await {
@@ -64,7 +64,7 @@ async fn there_and_back(host: &mut ShellHost, path: &str, seen: &Path, what: &st
     };
     to_the_barrier(host, path, &old, b"newer").await.unwrap_or_else(|reason| panic!("{what}: {reason}"));
     for _ in 0..2 {
-        host.ok(&Request::Arm { lease_seconds: 60 }).await;
+        host.ok(&Request::Arm { lease_seconds: 60, services: &[] }).await;
         host.ok(&Request::Cut).await;
         assert_eq!(fs::read(seen).unwrap(), b"newer", "{what}");
         kept("cut");

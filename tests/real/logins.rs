@@ -27,7 +27,7 @@ async fn works(host: &mut ShellHost, home: &Home, what: &str) {
     let output = host.ok(&Request::Command { seconds: 5, words: &words, input: &input }).await;
     assert_eq!(CommandOutput::parse(&output).unwrap().output.expose(), b"in", "{what}");
     host.ok(&Request::Rehearse).await;
-    host.ok(&Request::Arm { lease_seconds: 60 }).await;
+    host.ok(&Request::Arm { lease_seconds: 60, services: &[] }).await;
     let state = home.path(".lockturn");
     assert_eq!(open_to_others(&state), Vec::<String>::new(), "{what}");
     host.ok(&Request::Cut).await;

@@ -76,7 +76,7 @@ async fn a_row_moves_there_and_back_under_every_shell() {
         assert_eq!(found.expose(), OLD.as_bytes(), "{shell:?}");
         assert_eq!(home.names(), ["a b.db"], "{shell:?}: looking left something behind");
         stage(&mut host, WRITE).await.unwrap();
-        host.ok(&Request::Arm { lease_seconds: 60 }).await;
+        host.ok(&Request::Arm { lease_seconds: 60, services: &[] }).await;
         assert_eq!(host.which().await.held, [Held::Old]);
         for _ in 0..2 {
             host.ok(&Request::Cut).await;
@@ -107,7 +107,7 @@ async fn a_value_with_a_nul_and_a_database_with_a_log_move_exactly() {
     host.ok(&Request::Lock).await;
     host.ok(&Request::StageScript { number: 1, kind: ScriptKind::Sqlite, target: "a b.db", parts: &parts }).await;
     host.ok(&Request::Rehearse).await;
-    host.ok(&Request::Arm { lease_seconds: 60 }).await;
+    host.ok(&Request::Arm { lease_seconds: 60, services: &[] }).await;
     host.ok(&Request::Cut).await;
     assert_eq!(sqlite(&home, "SELECT hex(secret) FROM workers"), "0063\n");
     host.ok(&Request::Revert).await;
@@ -143,7 +143,7 @@ async fn a_database_that_somebody_else_writes_is_waited_for_and_then_refused() {
     let home = database();
     let mut host = ShellHost::start(&["dash"], &home, "01RUN", 1).await;
     stage(&mut host, WRITE).await.unwrap();
-    host.ok(&Request::Arm { lease_seconds: 60 }).await;
+    host.ok(&Request::Arm { lease_seconds: 60, services: &[] }).await;
     for begin in ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"] {
         let writer = Writer::new(&home, begin);
         let reason = refusal(host.call(&Request::Cut).await);
@@ -167,7 +167,7 @@ async fn a_row_that_somebody_else_changed_is_left_alone() {
         let home = database();
         let mut host = ShellHost::start(shell, &home, "01RUN", 1).await;
         stage(&mut host, WRITE).await.unwrap();
-        host.ok(&Request::Arm { lease_seconds: 60 }).await;
+        host.ok(&Request::Arm { lease_seconds: 60, services: &[] }).await;
         sqlite(&home, "UPDATE workers SET secret = 'mine' WHERE id = 'w1'");
         assert_eq!(host.which().await.held, [Held::Other]);
         assert_eq!(host.refused(&Request::Cut).await, ReasonKind::Changed, "{shell:?}");
@@ -239,7 +239,7 @@ async fn behind_programs(shell: &[&str], home: &Home, wrong: &str) -> ShellHost 
     host.ok(&Request::Lock).await;
     host.ok(&Request::StageScript { number: 1, kind: ScriptKind::Command, target: "", parts: &parts }).await;
     host.ok(&Request::Rehearse).await;
-    host.ok(&Request::Arm { lease_seconds: 60 }).await;
+    host.ok(&Request::Arm { lease_seconds: 60, services: &[] }).await;
     host
 }
 

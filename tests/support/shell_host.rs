@@ -117,7 +117,7 @@ impl ShellHost {
         host.ok(&Request::Lock).await;
         host.stage_file(path, old, new).await.unwrap();
         host.ok(&Request::Rehearse).await;
-        host.ok(&Request::Arm { lease_seconds: 60 }).await;
+        host.ok(&Request::Arm { lease_seconds: 60, services: &[] }).await;
         host
     }
 }
@@ -347,7 +347,7 @@ async fn a_change_underneath_is_not_overwritten(shell: &[&str]) {
     host.stage_file(&path, b"old", b"new").await.unwrap();
     host.ok(&Request::Rehearse).await;
     assert_eq!(host.refused(&Request::Cut).await, ReasonKind::Changed, "cut without being armed");
-    host.ok(&Request::Arm { lease_seconds: 60 }).await;
+    host.ok(&Request::Arm { lease_seconds: 60, services: &[] }).await;
     fs::remove_file(&path).unwrap();
     fs::write(&path, "theirs").unwrap();
     assert_eq!(host.refused(&Request::Cut).await, ReasonKind::Changed);
@@ -384,7 +384,7 @@ async fn programs_take_values_on_standard_input(shell: &[&str]) {
     let stage = Request::StageScript { number: 1, kind: ScriptKind::Command, target: "", parts: &parts };
     host.ok(&stage).await;
     host.ok(&Request::Rehearse).await;
-    host.ok(&Request::Arm { lease_seconds: 60 }).await;
+    host.ok(&Request::Arm { lease_seconds: 60, services: &[] }).await;
     host.ok(&Request::Cut).await;
     assert_eq!(fs::read(home.path("value")).unwrap(), b"new");
     host.ok(&Request::Revert).await;

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use lockturn::host::CallError;
 use lockturn::inventory::Inventory;
-use lockturn::model::{Become, Check, Expect, HostPlan, Millis, PlannedProbe, Probe, ReasonKind, Secret, ValueId};
+use lockturn::model::{
+    Become, Check, Expect, HostPlan, Millis, PlannedProbe, Probe, ReasonKind, Secret, Switch, ValueId,
+};
 use lockturn::runtime::actor::{Actor, Who};
 use lockturn::runtime::step::Work;
 use lockturn::runtime::verify::{Direction, Verifier};
@@ -118,6 +120,7 @@ fn work(probe: PlannedProbe) -> Work {
     let plan = HostPlan {
         address: String::new(),
         become_user: Become::None,
+        switch: Switch::Process,
         login: String::new(),
         state: String::new(),
         changes: Vec::new(),

@@ -1,0 +1,181 @@
+//! The dead-man's switch of a host that is nothing but a shell: it fires when nobody confirms in time, and only then, whatever becomes of
+//! whoever armed it; and whoever comes after it has fired is told so.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use lockturn::host::{CallError, Request};
+use lockturn::model::{Activation, Millis, ReasonKind};
+
+use super::host_program::shell_host::{Home, ShellHost};
+
+const SHELLS: [&[&str]; 5] = [&["dash"], &["bash"], &["bash", "--posix"], &["busybox", "sh"], &["mksh"]];
+
+/// Long enough for a busy machine, short enough to wait for.
+const LEASE_SECONDS: u64 = 3;
+
+/// How long after its lease a host may take to go back: it looks once a second.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+struct Cut {
+    home: Home,
+    host: ShellHost,
+    env: PathBuf,
+}
+
+impl Cut {
+    /// A host that is armed for so long and cut; its service writes down when it is started.
+    async fn new(shell: &[&str], lease_seconds: u64) -> Self {
+        let home = Home::new();
+        let env = home.path(".env");
+        fs::write(&env, "old").unwrap();
+        fs::write(home.path("start"), "#!/bin/sh\ncat .env >>started\n").unwrap();
+        fs::set_permissions(home.path("start"), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut host = ShellHost::start(shell, &home, "01RUN", 1).await;
+        host.ok(&Request::Lock).await;
+        host.stage_file(&env, b"old", b"new").await.unwrap();
+        host.ok(&Request::Rehearse).await;
+        arm(&mut host, lease_seconds).await;
+        host.ok(&Request::Cut).await;
+        Self { home, host, env }
+    }
+
+    fn holds(&self) -> String {
+        fs::read_to_string(&self.env).unwrap()
+    }
+
+    /// Waits until the host has gone back and its service has been started again.
+    fn wait_until_back(&self) {
+        let until = Instant::now() + PATIENCE;
+        let record = self.home.path(".lockturn/01RUN/record");
+        while fs::read_to_string(&record).unwrap_or_default() != "reverted\n" {
+            assert!(Instant::now() < until, "it holds {} and has not gone back", self.holds());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(self.holds(), "old");
+    }
+
+    fn started_with(&self) -> String {
+        fs::read_to_string(self.home.path("started")).unwrap_or_default()
+    }
+}
+
+async fn arm(host: &mut ShellHost, lease_seconds: u64) {
+    let run = vec!["./start".to_owned()];
+    let services = [Activation::Command { run, deadline: Millis::from_secs(10) }];
+    host.ok(&Request::Arm { lease_seconds, services: &services }).await;
+}
+
+/// The processes that watch a host in this directory.
+fn watchers(home: &Home) -> usize {
+    let program = home.path(".lockturn/01RUN/program").display().to_string();
+    let watches = |dir: &fs::DirEntry| {
+        let command = fs::read(dir.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains(&format!("{program}\0watch\0"))
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter(|dir| watches(dir)).count()
+}
+
+#[tokio::test]
+async fn a_host_that_nobody_confirms_goes_back_and_says_so() {
+    for shell in SHELLS {
+        let mut cut = Cut::new(shell, LEASE_SECONDS).await;
+        assert_eq!((cut.holds().as_str(), watchers(&cut.home)), ("new", 1));
+        cut.wait_until_back();
+        assert_eq!(cut.started_with(), "old", "{shell:?}: the service took the old content once");
+        let host = &mut cut.host;
+        assert_eq!(host.refused(&Request::Confirm).await, ReasonKind::Fired, "{shell:?}");
+        assert_eq!(host.refused(&Request::Cut).await, ReasonKind::Fired, "{shell:?}");
+        assert_eq!(host.refused(&Request::Renew { lease_seconds: 9 }).await, ReasonKind::Fired, "{shell:?}");
+        assert_eq!(host.which().await.record, "fired reverted");
+        host.ok(&Request::Revert).await;
+        // The decision had been to stay: it is armed and cut again, and then confirmed.
+        arm(host, 60).await;
+        host.ok(&Request::Cut).await;
+        host.ok(&Request::Confirm).await;
+        host.ok(&Request::Clean).await;
+        assert_eq!(fs::read_to_string(&cut.env).unwrap(), "new", "{shell:?}");
+        assert_eq!(cut.home.names(), [".env", ".lockturn", "start", "started"]);
+    }
+}
+
+#[tokio::test]
+async fn it_goes_back_when_all_that_armed_it_is_dead() {
+    for shell in SHELLS {
+        let Cut { home, host, env } = Cut::new(shell, LEASE_SECONDS).await;
+        host.kill().await;
+        // Another session takes the host, and with it ends what the first one left: but not the switch.
+        let mut second = ShellHost::start(shell, &home, "01RUN", 2).await;
+        second.ok(&Request::Lock).await;
+        let cut = Cut { home, host: second, env };
+        assert_eq!(watchers(&cut.home), 1, "{shell:?}");
+        cut.wait_until_back();
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_confirmed_or_taken_back_in_time_is_left_alone() {
+    let mut confirmed = Cut::new(SHELLS[0], LEASE_SECONDS).await;
+    confirmed.host.ok(&Request::Confirm).await;
+    let mut reverted = Cut::new(SHELLS[0], LEASE_SECONDS).await;
+    reverted.host.ok(&Request::Revert).await;
+    tokio::time::sleep(Duration::from_secs(LEASE_SECONDS + 3)).await;
+    assert_eq!((confirmed.holds().as_str(), reverted.holds().as_str()), ("new", "old"));
+    assert_eq!((confirmed.started_with(), reverted.started_with()), (String::new(), String::new()));
+    assert_eq!((watchers(&confirmed.home), watchers(&reverted.home)), (0, 0), "somebody still watches");
+    confirmed.host.ok(&Request::Confirm).await;
+}
+
+#[tokio::test]
+async fn a_host_that_is_asked_to_wait_longer_waits() {
+    let mut cut = Cut::new(SHELLS[0], LEASE_SECONDS).await;
+    cut.host.ok(&Request::Renew { lease_seconds: 600 }).await;
+    tokio::time::sleep(Duration::from_secs(LEASE_SECONDS + 3)).await;
+    assert_eq!(cut.holds(), "new");
+    // Whoever ended its watch is not obeyed: the next question starts another one.
+    cut.host.ok(&Request::Renew { lease_seconds: 600 }).await;
+    assert_eq!(watchers(&cut.home), 1);
+    cut.host.ok(&Request::Clean).await;
+    assert_eq!(watchers(&cut.home), 0, "it is cleaned, and somebody still watches");
+}
+
+#[tokio::test]
+async fn confirming_and_firing_at_the_same_moment_is_one_of_the_two() {
+    let (mut fired, mut stayed) = (0, 0);
+    // It looks once a second: somewhere in these two seconds it fires.
+    for step in 0..14 {
+        let mut cut = Cut::new(SHELLS[0], LEASE_SECONDS).await;
+        tokio::time::sleep(Duration::from_millis(LEASE_SECONDS * 1_000 - 600 + step * 150)).await;
+        match cut.host.call(&Request::Confirm).await {
+            Ok(_) => {
+                stayed += 1;
+                tokio::time::sleep(Duration::from_millis(1_500)).await;
+                assert_eq!(cut.holds(), "new", "it was confirmed, and went back");
+            }
+            Err(CallError::Refused(reason)) => {
+                fired += 1;
+                assert_eq!(reason.kind, ReasonKind::Fired, "{reason}");
+                cut.wait_until_back();
+            }
+            Err(lost) => panic!("{lost}"),
+        }
+    }
+    assert!(fired > 0 && stayed > 0, "fired {fired} times, stayed {stayed} times");
+}
+
+#[tokio::test]
+async fn a_host_that_starts_again_goes_back_before_its_services_start() {
+    let cut = Cut::new(SHELLS[0], 600).await;
+    let program = cut.home.path(".lockturn/01RUN/program");
+    let state = cut.home.path(".lockturn");
+    let words = [program.as_os_str(), "boot".as_ref(), state.as_os_str(), "01RUN".as_ref()];
+    let ended = std::process::Command::new("/bin/sh").args(words).status().unwrap();
+    assert!(ended.success());
+    assert_eq!(
+        (cut.holds().as_str(), cut.started_with().as_str()),
+        ("old", ""),
+        "services start by themselves at boot"
+    );
+}
