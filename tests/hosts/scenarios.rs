@@ -13,6 +13,7 @@ pub(crate) type Scenario = (&'static str, fn(&Fleet));
 /// All of them, those that take long first.
 pub(crate) const ALL: &[Scenario] = &[
     ("a_host_is_cut_off_in_the_middle", cut_off::a_host_is_cut_off),
+    ("nobody_comes_back", cut_off::nobody_comes_back),
     ("a_service_that_refuses_to_start", goes_back::a_service_that_refuses_to_start),
     ("one_revert_fails", goes_back::one_revert_fails),
     ("a_service_that_lies", goes_back::a_service_that_lies),
