@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod inspect;
 pub mod mint;
 pub mod random;
+pub mod rehearse;
 pub mod step;
 pub mod vault;
 pub mod veil;

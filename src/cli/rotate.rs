@@ -133,7 +133,42 @@ async fn look(
             return Err(refused(&problems));
         }
     };
-    Ok(Looked { plan, fleet, inspected })
+    let mut looked = Looked { plan, fleet, inspected };
+    rehearse(&mut looked).await?;
+    Ok(looked)
+}
+
+/// Tries services and probes with the values that are held now, and with ones that nobody will ever hold.
+async fn rehearse(looked: &mut Looked) -> Result<(), CliError> {
+    let decoys = Arc::new(mint_all(&looked.plan, &looked.inspected)?);
+    let (tell, _nobody) = mpsc::unbounded_channel();
+    assign(&mut looked.fleet, &looked.plan, &decoys, &mut BTreeMap::new(), &tell);
+    let mut problems = Vec::new();
+    for (host, said) in looked.fleet.rehearse().await {
+        let found = said.unwrap_or_else(|reason| vec![(String::new(), reason)]);
+        problems.extend(found.into_iter().map(|(place, reason)| HostProblem { host: host.clone(), place, reason }));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(refused(&problems)) }
+}
+
+/// Says to each host what its steps need.
+fn assign(
+    fleet: &mut Fleet,
+    plan: &Plan,
+    vault: &Arc<Vault>,
+    contents: &mut BTreeMap<HostName, BTreeMap<usize, Content>>,
+    notes: &mpsc::UnboundedSender<Event>,
+) {
+    for (host, host_plan) in &plan.hosts {
+        let work = Work {
+            plan: Arc::new(host_plan.clone()),
+            vault: Arc::clone(vault),
+            contents: Arc::new(contents.remove(host).unwrap_or_default()),
+            lease: plan.lease,
+            verifier: Verifier { notes: notes.clone(), futile: fleet.futile().clone() },
+        };
+        fleet.assign(host.clone(), work);
+    }
 }
 
 fn whos(inventory: &Inventory, surroundings: &Surroundings, draft: &Draft) -> Vec<crate::runtime::actor::Who> {
@@ -216,16 +251,7 @@ pub(super) async fn go(
     interrupts: &mut mpsc::Receiver<()>,
 ) -> Result<Exit, CliError> {
     let (tell, mut notes) = mpsc::unbounded_channel();
-    for (host, host_plan) in &plan.hosts {
-        let work = Work {
-            plan: Arc::new(host_plan.clone()),
-            vault: Arc::clone(&vault),
-            contents: Arc::new(contents.remove(host).unwrap_or_default()),
-            lease: plan.lease,
-            verifier: Verifier { notes: tell.clone(), futile: fleet.futile().clone() },
-        };
-        fleet.assign(host.clone(), work);
-    }
+    assign(fleet, &plan, &vault, &mut contents, &tell);
     let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };
     let leases = fleet.keep_leases();
     let ended = drive(&run, &mut state, &mut voices, fleet, &mut notes, interrupts).await;

@@ -18,6 +18,7 @@ use crate::ssh::{Connector, Endpoint};
 use super::actor::{Actor, Who};
 use super::drive::{Outcome, Perform};
 use super::inspect::{Inspected, inspect};
+use super::rehearse::rehearse;
 use super::step::{Work, perform};
 
 /// How often it is looked whether a lease must be renewed.
@@ -185,6 +186,20 @@ impl Fleet {
             note(event);
         }
         tasks.join_all().await.into_iter().collect()
+    }
+
+    /// Tries, on every host that has work, what its services and probes say now. Changes nothing; hosts where nothing is in the way are
+    /// left out.
+    pub async fn rehearse(&self) -> BTreeMap<HostName, Result<Vec<(String, Reason)>, Reason>> {
+        let mut tasks = JoinSet::new();
+        for (name, work) in &self.works {
+            let Some(actor) = self.actors.get(name).cloned() else { continue };
+            let (name, work) = (name.clone(), work.clone());
+            tasks.spawn(async move { (name, rehearse(&mut *actor.lock().await, &work).await) });
+        }
+        let in_the_way =
+            |(_, said): &(HostName, Result<Vec<_>, _>)| said.as_ref().map_or(true, |found| !found.is_empty());
+        tasks.join_all().await.into_iter().filter(in_the_way).collect()
     }
 
     /// Asks armed hosts to wait for as long as this run goes on. Ends when what it returns is dropped.

@@ -143,7 +143,7 @@ pub async fn hindrances(actor: &mut Actor, probes: &[PlannedProbe]) -> Result<Ve
     Ok(found)
 }
 
-async fn lacks(actor: &mut Actor, program: &str) -> Result<Option<Reason>, Reason> {
+pub(super) async fn lacks(actor: &mut Actor, program: &str) -> Result<Option<Reason>, Reason> {
     // What we talk to is a shell, and what it said at the beginning need not be asked again.
     let has = program == "sh" || actor.connect().await?.has(program) || has_program(actor, program).await?;
     Ok((!has).then(|| Reason::new(ReasonKind::ToolMissing, format!("`{program}` is not there or not executable"))))
@@ -163,7 +163,7 @@ fn gave_up(probe: &Probe, reason: Option<Reason>) -> Reason {
     Reason::new(reason.kind, format!("`{}` for {}: {}", probe.name, probe.deadline, reason.detail))
 }
 
-async fn look_at_unit(
+pub(super) async fn look_at_unit(
     actor: &mut Actor,
     unit: &str,
     stable_for: Millis,
@@ -185,7 +185,7 @@ async fn look_at_unit(
 }
 
 /// Tries the value that must be taken and, for a proof, the one that must be refused.
-async fn try_values(
+pub(super) async fn try_values(
     actor: &mut Actor,
     work: &Work,
     planned: &PlannedProbe,

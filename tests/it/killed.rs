@@ -3,11 +3,14 @@
 
 use super::support::{Ended, Lab};
 
-/// Runs a command and kills it after so many facts; false if it ended before.
-fn killed_after(lab: &Lab, words: &[&str], facts: usize) -> bool {
+/// Runs a command and kills it after so many facts; false if it ended before. Once it has begun this happens too: a fleet that is not
+/// well before that is not rotated at all.
+fn killed_after(lab: &Lab, words: &[&str], facts: usize, begun: impl FnOnce()) -> bool {
     let mut command = lab.command(words);
     let running = lab.start(command.args(["--output", "json"]));
-    let killed = running.until_facts(facts);
+    let began = running.until_facts(1);
+    begun();
+    let killed = began && (facts == 1 || running.until_facts(facts - 1));
     if killed {
         running.killed()
     } else {
@@ -42,8 +45,7 @@ fn sweep(fault: &str, points: impl Iterator<Item = usize>, then: &Then) -> usize
     let mut taken = 0;
     for facts in points {
         let before = lab.held();
-        lab.fault("worker-2", fault);
-        let was_killed = killed_after(&lab, &["rotate", "--yes", &quick], facts);
+        let was_killed = killed_after(&lab, &["rotate", "--yes", &quick], facts, || lab.fault("worker-2", fault));
         lab.fault("worker-2", "none");
         if !was_killed {
             break;
@@ -51,7 +53,7 @@ fn sweep(fault: &str, points: impl Iterator<Item = usize>, then: &Then) -> usize
         let Then { verb, deaths } = then;
         let what = format!("{verb} after {facts} facts of a run with the fault {fault}, and {deaths} deaths more");
         (1..=*deaths).for_each(|death| {
-            killed_after(&lab, &["resume"], 2 * death + facts % 3);
+            killed_after(&lab, &["resume"], 2 * death + facts % 3, || {});
         });
         // The last facts of a run may be its very end.
         if lab.latest()["unfinished"] == true {

@@ -19,6 +19,7 @@ mod mended;
 mod operators;
 mod panic;
 mod plan;
+mod rehearsed;
 mod report;
 #[path = "../support/services.rs"]
 mod services;
