@@ -14,7 +14,7 @@ use crate::model::{Event, HostName, Plan, Playbook, Reason, ReasonKind, RunId, V
 use crate::plan::{Draft, HostFacts, HostProblem, settle};
 use crate::report::{describe, hint, plural, summarise};
 use crate::runtime::drive::{DriveError, Voices, drive};
-use crate::runtime::inspect::{Content, Inspected};
+use crate::runtime::inspect::{Content, Inspected, Purpose};
 use crate::runtime::mint::mint;
 use crate::runtime::step::Work;
 use crate::runtime::verify::Verifier;
@@ -105,7 +105,8 @@ async fn look(
     let whos = whos(inventory, &surroundings, draft);
     let fleet = Fleet::new(whos, run, 1, &session.connector, &session.cancel);
     let (reporter, since) = (&mut session.reporter, session.since);
-    let said = fleet.inspect(draft, &session.key, |event| reporter.entry(&clock::entry(since, event))).await;
+    let said =
+        fleet.inspect(draft, &session.key, Purpose::Change, |event| reporter.entry(&clock::entry(since, event))).await;
     let mut inspected = BTreeMap::new();
     let mut facts: BTreeMap<HostName, HostFacts> = BTreeMap::new();
     let mut problems = Vec::new();

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::journal::{Journal, JournalError};
 use crate::model::{Event, Fingerprint, HostName, Reason, RunId, ValueId};
 use crate::plan::{DraftHost, LimitError};
-use crate::runtime::inspect::Inspected;
+use crate::runtime::inspect::{Inspected, Purpose};
 use crate::runtime::{Fleet, clock};
 
 use super::args::Output;
-use super::session::{Session, interrupts, unless_stopped};
+use super::session::{Session, interrupts, journal, unless_stopped};
 use super::{Args, CliError, Exit, files, say, surroundings};
 
 /// `status`. Exit 0: hosts that share a value hold the same, and no run has left anything; 6: some hold another one, or did not answer;
@@ -34,10 +35,14 @@ pub(super) async fn run(args: &Args, file: &Path) -> Result<Exit, CliError> {
     let nobody: RunId = "status".parse().expect("it is a name");
     let fleet = Fleet::new(whos.collect(), &nobody, 1, &session.connector, &session.cancel);
     let (reporter, since) = (&mut session.reporter, session.since);
-    let look = fleet.inspect(&draft, &session.key, |event: Event| reporter.entry(&clock::entry(since, event)));
+    let note = |event: Event| reporter.entry(&clock::entry(since, event));
+    let look = fleet.inspect(&draft, &session.key, Purpose::Look, note);
     let said = unless_stopped(&mut interrupts, async { Ok(look.await) }).await?;
     session.reporter.finish();
     let mut status = Status { json: args.output == Some(Output::Json), ..Status::default() };
+    for run in said.values().flatten().flat_map(|read| &read.left) {
+        status.runs.extend(Sides::of(&session.journal, run)?.map(|sides| (run.clone(), sides)));
+    }
     for (name, answer) in &said {
         status.host(name, draft.hosts.get(name).expect("only hosts of the draft were asked"), answer);
     }
@@ -52,6 +57,37 @@ struct Status {
     held: BTreeMap<ValueId, Fingerprint>,
     split: bool,
     left: BTreeSet<String>,
+    /// Runs that have left something, as far as this ledger knows them.
+    runs: BTreeMap<String, Sides>,
+}
+
+/// Both values of each secret in an unfinished run.
+struct Sides {
+    old: BTreeMap<ValueId, Fingerprint>,
+    new: BTreeMap<ValueId, Fingerprint>,
+}
+
+impl Sides {
+    /// None if the run is another ledger's.
+    fn of(ledger: &Journal, run: &str) -> Result<Option<Self>, CliError> {
+        let Ok(run) = run.parse() else { return Ok(None) };
+        let plan = match ledger.plan(&run) {
+            Err(JournalError::NoSuchRun(_)) => return Ok(None),
+            plan => plan.map_err(journal)?,
+        };
+        let entries = ledger.entries(&run).map_err(journal)?;
+        let minted = entries.into_iter().find_map(|entry| match entry.event {
+            Event::ValuesMinted { values } => Some(values),
+            _ => None,
+        });
+        let old = plan.values.iter().map(|(id, value)| (id.clone(), value.old)).collect();
+        Ok(Some(Self { old, new: minted.unwrap_or_default() }))
+    }
+
+    fn name(&self, id: &ValueId, print: Fingerprint) -> Option<&'static str> {
+        let is = |side: &BTreeMap<ValueId, Fingerprint>| side.get(id) == Some(&print);
+        if is(&self.old) { Some("old") } else { is(&self.new).then_some("new") }
+    }
 }
 
 impl Status {
@@ -74,7 +110,9 @@ impl Status {
                     Ok(facts) => facts.values[at],
                 };
                 let agrees = *self.held.entry(id.clone()).or_insert(print) == print;
-                let state = if agrees { print.to_string() } else { format!("{print}  DISAGREES") };
+                let side = read.left.iter().find_map(|run| self.runs.get(run)?.name(id, print));
+                let side = side.map_or(String::new(), |side| format!("  {side}"));
+                let state = format!("{print}{side}{}", if agrees { "" } else { "  DISAGREES" });
                 self.line(name, &id.to_string(), &state, agrees);
             }
         }

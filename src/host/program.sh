@@ -208,14 +208,16 @@ plain() {
     [ -r "$real" ] || { refuse denied "$1 may not be read"; return 1; }
 }
 
-# read-file PATH FOLLOW
+# read-file PATH FOLLOW REPLACE
 do_read_file() {
     plain "$1" "$2" || return
+    replace=$3
     # shellcheck disable=SC2012 # one known file: `ls -ldn` is the only portable way to its mode, owner and ACL mark
     line=$(ls -ldn -- "$real" 2>/dev/null) || { reply denied "$1 may not be looked at"; return; }
     # shellcheck disable=SC2086 # split on purpose: mode, links, owner, group, size
     set -- "$1" $line
-    if [ "$3" != 1 ]; then
+    # What stands in the way of a new file is no matter to who only looks.
+    if [ "$replace" = yes ] && [ "$3" != 1 ]; then
         text="$1 has $3 names (hard links): replacing it would part them"
         for left in "${real%/*}"/.lockturn-*/; do
             [ ! -d "$left" ] || text="$text; one of them may be the backup of an unfinished run, in $left"
@@ -224,7 +226,10 @@ do_read_file() {
         return
     fi
     [ "$6" -le 1048576 ] || { reply too-large "$1 has $6 bytes; 1048576 is the limit"; return; }
-    [ -w "${real%/*}/" ] || { reply read-only "the directory of $1 takes no new file"; return; }
+    if [ "$replace" = yes ] && [ ! -w "${real%/*}/" ]; then
+        reply read-only "the directory of $1 takes no new file"
+        return
+    fi
     text="real $real${newline}mode $2${newline}owner $4 $5${newline}nlink $3${newline}size $6${newline}$newline"
     say "$nonce $seq ok $((${#text} + $6))$newline$text"
     # If the file grows or shrinks just now the frame is broken, and the coordinator sees that.

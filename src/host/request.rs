@@ -26,6 +26,8 @@ pub enum Request<'a> {
         path: &'a str,
         /// Whether a symbolic link is followed.
         follow: bool,
+        /// Whether it is to be replaced: then what cannot be is refused.
+        replace: bool,
     },
     /// The rows of a query.
     Sqlite {
@@ -181,7 +183,7 @@ impl Request<'_> {
             Self::Hello { run, epoch, state_dir, path } => {
                 vec![run.to_string(), epoch.to_string(), (*state_dir).to_owned(), (*path).to_owned()]
             }
-            Self::ReadFile { path, follow } => vec![(*path).to_owned(), yes_no(*follow)],
+            Self::ReadFile { path, follow, replace } => vec![(*path).to_owned(), yes_no(*follow), yes_no(*replace)],
             Self::Sqlite { file, .. } => vec![(*file).to_owned()],
             Self::Command { seconds, words, .. } => {
                 [seconds.to_string()].into_iter().chain(words.iter().cloned()).collect()

@@ -17,7 +17,7 @@ use crate::ssh::{Connector, Endpoint};
 
 use super::actor::{Actor, Who};
 use super::drive::{Outcome, Perform};
-use super::inspect::{Inspected, inspect};
+use super::inspect::{Inspected, Purpose, inspect};
 use super::rehearse::rehearse;
 use super::step::{Work, perform};
 
@@ -156,6 +156,7 @@ impl Fleet {
         &self,
         draft: &Draft,
         key: &Arc<FingerprintKey>,
+        purpose: Purpose,
         mut note: impl FnMut(Event),
     ) -> BTreeMap<HostName, Result<Inspected, Reason>> {
         self.unlock().await;
@@ -171,7 +172,7 @@ impl Fleet {
                     Err(reason) => Err(reason),
                     Ok(_) => {
                         let _unheard = tell.send(Event::HostConnected { host: name.clone() });
-                        inspect(&mut actor, &host, &key).await
+                        inspect(&mut actor, &host, &key, purpose).await
                     }
                 };
                 let _unheard = tell.send(match &inspected {

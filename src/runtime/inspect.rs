@@ -15,6 +15,15 @@ use super::actor::{Actor, STEP_MAX, Who};
 /// How long a program that only prints a value may take, in seconds.
 const READ_SECONDS: u64 = 30;
 
+/// Why a host is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A change is planned: what cannot be changed is refused.
+    Change,
+    /// Somebody wants to see it.
+    Look,
+}
+
 /// What was read on one host: what the plan may know of it, and the bytes that only the run may have.
 pub struct Inspected {
     /// Runs that have left something there.
@@ -40,7 +49,12 @@ pub struct Content {
 ///
 /// # Errors
 /// Only if the host cannot be asked at all; what is wrong with one place is in the facts.
-pub async fn inspect(actor: &mut Actor, draft: &DraftHost, key: &FingerprintKey) -> Result<Inspected, Reason> {
+pub async fn inspect(
+    actor: &mut Actor,
+    draft: &DraftHost,
+    key: &FingerprintKey,
+    purpose: Purpose,
+) -> Result<Inspected, Reason> {
     let HelloFacts { login, state, switch, .. } = actor.connect().await?.clone();
     let Who { endpoint, become_user, .. } = actor.who();
     let facts = HostFacts {
@@ -59,7 +73,8 @@ pub async fn inspect(actor: &mut Actor, draft: &DraftHost, key: &FingerprintKey)
         let read = match change {
             DraftChange::File { path, follow, edits } => {
                 let keys: Vec<_> = edits.iter().map(|edit| edit.dotenv_key.as_deref()).collect();
-                read_file(actor, path, *follow, &keys, key).await.map(|(file, content, values)| {
+                let request = Request::ReadFile { path, follow: *follow, replace: purpose == Purpose::Change };
+                read_file(actor, &request, &keys, key).await.map(|(file, content, values)| {
                     inspected.contents.insert(position, content);
                     (Some(file), values)
                 })
@@ -111,12 +126,11 @@ type FileRead = ((String, crate::model::Fingerprint), Content, Vec<Secret>);
 
 async fn read_file(
     actor: &mut Actor,
-    path: &str,
-    follow: bool,
+    request: &Request<'_>,
     keys: &[Option<&str>],
     key: &FingerprintKey,
 ) -> Result<FileRead, Problem> {
-    let file = FileFacts::parse(&actor.call(&Request::ReadFile { path, follow }, STEP_MAX).await?)?;
+    let file = FileFacts::parse(&actor.call(request, STEP_MAX).await?)?;
     let values = keys
         .iter()
         .map(|key| edit::read(&file.content, *key).map_err(|error| error.reason()))

@@ -222,7 +222,11 @@ async fn rights_that_are_not_enough_are_said_before_anything_is_staged() {
             ("unreadable", ReasonKind::Denied),
             ("locked/file", ReasonKind::ReadOnly),
         ] {
-            assert_eq!(host.refused(&Request::ReadFile { path, follow: false }).await, kind, "{shell:?} {path}");
+            assert_eq!(
+                host.refused(&Request::ReadFile { path, follow: false, replace: true }).await,
+                kind,
+                "{shell:?} {path}"
+            );
         }
         // A file of root in a directory that anybody may write: the new one would be nobody's.
         host.ok(&Request::Lock).await;

@@ -88,16 +88,22 @@ async fn any_name_that_fits_a_line_is_one() {
             let path = home.path("-a dir's \"odd\" näme*").join(name);
             fs::write(&path, "old").unwrap();
             let relative = format!("-a dir's \"odd\" näme*/{name}");
-            let read = host.ok(&Request::ReadFile { path: &relative, follow: false }).await;
+            let read = host.ok(&Request::ReadFile { path: &relative, follow: false, replace: true }).await;
             let file = FileFacts::parse(&read).unwrap();
             assert_eq!((Path::new(&file.real_path), file.content.expose()), (path.as_path(), &b"old"[..]), "{shell:?}");
             there_and_back(&mut host, &file.real_path, &path, &format!("{shell:?} `{name}`")).await;
             fs::remove_file(&path).unwrap();
         }
-        assert_eq!(host.refused(&Request::ReadFile { path: "a\nb", follow: false }).await, ReasonKind::Unclear);
+        assert_eq!(
+            host.refused(&Request::ReadFile { path: "a\nb", follow: false, replace: true }).await,
+            ReasonKind::Unclear
+        );
         fs::write(home.path("a\nb"), "x").unwrap();
         symlink("a\nb", home.path("link")).unwrap();
-        assert_eq!(host.refused(&Request::ReadFile { path: "link", follow: true }).await, ReasonKind::Unclear);
+        assert_eq!(
+            host.refused(&Request::ReadFile { path: "link", follow: true, replace: true }).await,
+            ReasonKind::Unclear
+        );
     }
 }
 
@@ -289,7 +295,7 @@ async fn a_file_that_an_unfinished_run_has_a_backup_of_is_not_touched_and_the_ru
     fs::write(home.path(".env"), "old").unwrap();
     ShellHost::armed(&["dash"], &home, &home.path(".env"), b"old", b"new").await.kill().await;
     let mut other = ShellHost::start(&["dash"], &home, "02RUN", 1).await;
-    match other.call(&Request::ReadFile { path: ".env", follow: false }).await {
+    match other.call(&Request::ReadFile { path: ".env", follow: false, replace: true }).await {
         Err(CallError::Refused(reason)) if reason.kind == ReasonKind::NotPlain => {
             assert!(reason.detail.contains("/.lockturn-01RUN-1"), "{reason}");
         }

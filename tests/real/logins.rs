@@ -19,7 +19,7 @@ const ASKED: &str = "exec /bin/sh -s";
 async fn works(host: &mut ShellHost, home: &Home, what: &str) {
     let path = home.path(".env");
     fs::write(&path, "old").unwrap();
-    let read = host.ok(&Request::ReadFile { path: ".env", follow: false }).await;
+    let read = host.ok(&Request::ReadFile { path: ".env", follow: false, replace: true }).await;
     assert_eq!(FileFacts::parse(&read).unwrap().content.expose(), b"old", "{what}");
     host.ok(&Request::Lock).await;
     host.stage_file(&path, b"old", b"new").await.unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -186,7 +186,10 @@ async fn a_login_without_what_others_have_still_works() {
             ShellHost::on(command, &home, "01RUN", 1).await.unwrap_or_else(|error| panic!("{what}: {error}"));
         if what == "a home that is gone" {
             // It has no relative paths any more, and says so; absolute ones are as good as ever.
-            assert_eq!(host.refused(&Request::ReadFile { path: ".env", follow: false }).await, ReasonKind::Missing);
+            assert_eq!(
+                host.refused(&Request::ReadFile { path: ".env", follow: false, replace: true }).await,
+                ReasonKind::Missing
+            );
             let state = home.path(".lockturn").display().to_string();
             host.hello(1, &state, "").await.unwrap();
             fs::write(home.path(".env"), "old").unwrap();

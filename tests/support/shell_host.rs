@@ -152,7 +152,8 @@ async fn looks_without_changing(shell: &[&str]) {
     let facts = HelloFacts::parse(&host.hello(1, ".lockturn", "").await.unwrap()).unwrap();
     assert_eq!(Path::new(&facts.state), home.path(".lockturn"));
     assert!(facts.has("sha256sum"));
-    let file = FileFacts::parse(&host.ok(&Request::ReadFile { path: "a file", follow: false }).await).unwrap();
+    let file =
+        FileFacts::parse(&host.ok(&Request::ReadFile { path: "a file", follow: false, replace: true }).await).unwrap();
     assert_eq!(file.content.expose(), all_bytes());
     assert_eq!(Path::new(&file.real_path), home.path("a file"));
     assert_eq!(home.names(), ["a file"], "looking left something behind");
@@ -178,10 +179,12 @@ async fn refuses_what_cannot_be_replaced(shell: &[&str]) {
         (".", false, ReasonKind::NotPlain),
     ];
     for (path, follow, kind) in cases {
-        assert_eq!(host.refused(&Request::ReadFile { path, follow }).await, kind, "{path}");
+        assert_eq!(host.refused(&Request::ReadFile { path, follow, replace: true }).await, kind, "{path}");
     }
-    let followed = host.ok(&Request::ReadFile { path: "link", follow: true }).await;
+    let followed = host.ok(&Request::ReadFile { path: "link", follow: true, replace: true }).await;
     assert_eq!(Path::new(&FileFacts::parse(&followed).unwrap().real_path), home.path("real"));
+    let seen = host.ok(&Request::ReadFile { path: "one", follow: false, replace: false }).await;
+    assert_eq!(FileFacts::parse(&seen).unwrap().content.expose(), b"x", "a second name keeps nobody from looking");
     let sql = Secret::new(b"SELECT 1;".to_vec());
     let missing = host.refused(&Request::Sqlite { file: "none.db", sql: &sql }).await;
     assert!(matches!(missing, ReasonKind::Missing | ReasonKind::ToolMissing), "{missing:?}");
