@@ -172,9 +172,14 @@ impl Host {
     }
 
     /// Another process took the run up: what was under way is open again, and what failed may be tried again.
-    pub(super) fn resumed(&mut self) {
+    pub(super) fn resumed(&mut self, decision: Option<Decision>) {
         self.doing = None;
         self.trouble = None;
         self.lost = false;
+        self.again = 0;
+        // It was being brought forward again, and may have gone back by itself meanwhile: every step of that way may be repeated.
+        if decision == Some(Decision::Commit) && matches!(self.forward, Some(Step::Arm | Step::Cut | Step::Activate)) {
+            self.forward = Some(Step::Stage);
+        }
     }
 }

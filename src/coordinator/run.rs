@@ -105,7 +105,8 @@ impl Run {
                 }
                 self.verdict = None;
                 self.abandoned |= !self.passed_the_barrier();
-                self.hosts.values_mut().for_each(Host::resumed);
+                let decision = self.decision;
+                self.hosts.values_mut().for_each(|host| host.resumed(decision));
             }
             Event::RunEnded { verdict } => self.verdict = Some(*verdict),
         }

@@ -120,7 +120,7 @@ impl Sim {
                 Next::Ended(_) => return Some(run),
                 Next::Record(event) => vec![event],
                 Next::Begin { step, hosts } => {
-                    if step == Step::Cut {
+                    if step == Step::Cut && run.decision().is_none() {
                         assert!(self.world.values().all(|w| w.staged), "somebody moves before everybody can");
                     }
                     waiting.extend(hosts.iter().map(|h| (h.clone(), step)));
@@ -295,7 +295,44 @@ fn a_host_that_goes_back_by_itself_after_the_decision_is_brought_forward_again()
         assert_eq!(run.verdict(), Some(Verdict::Inconsistent), "{host}");
         let confirmed = run.hosts().values().filter(|h| h.state(run.decision()) == HostState::Confirmed).count();
         assert_eq!(confirmed, 2, "{host}");
+        // Once whatever kept it from staying has ended, the run does too.
+        sim.resume();
+        let run = sim.run(usize::MAX).unwrap();
+        assert_eq!(run.verdict(), Some(Verdict::Rotated), "{host}");
     }
+}
+
+#[test]
+fn a_coordinator_that_dies_while_it_brings_a_host_forward_again_leaves_nothing_that_resume_cannot_finish() {
+    let mut again = 0;
+    for die_at in 3.. {
+        let mut sim = Sim::new(Vec::new());
+        sim.fires.push((Step::Confirm, name("worker-1")));
+        if sim.run(die_at).is_some() {
+            break;
+        }
+        let decided = sim.events.iter().any(|event| matches!(event, Event::Decided { .. }));
+        // Both, whether hosts go back meanwhile or not.
+        for fires in [false, true] {
+            let mut sim = Sim {
+                plan: sim.plan.clone(),
+                events: sim.events.clone(),
+                world: sim.world.clone(),
+                ..Sim::new(Vec::new())
+            };
+            if fires {
+                sim.world.values_mut().for_each(World::fire);
+            }
+            sim.resume();
+            let run = sim.run(usize::MAX).unwrap();
+            check(&sim, &run, &(die_at, fires));
+            if decided {
+                again += 1;
+                assert_eq!(run.verdict(), Some(Verdict::Rotated), "the decision stands: {die_at} {fires}");
+            }
+        }
+    }
+    assert!(again > 10, "only {again} deaths after the decision");
 }
 
 #[test]
