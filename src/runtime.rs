@@ -11,6 +11,7 @@ pub mod clock;
 pub mod drive;
 pub mod fleet;
 pub mod inspect;
+pub mod lease;
 pub mod mint;
 pub mod random;
 pub mod rehearse;

@@ -112,13 +112,15 @@ pub fn settle(
     })
 }
 
-/// While a service restarts nobody asks for more time: a lease that is shorter than the longest restart would end it in the middle.
+/// While a service restarts, or between two tries of a probe, nobody asks for more time: a lease that is shorter than the longest of
+/// them would end it in the middle.
 fn lease(playbook: &Playbook, draft: &Draft) -> Millis {
-    let activations = draft.hosts.values().flat_map(|host| &host.activate);
-    let longest = activations.map(|activation| match activation {
+    let hosts = draft.hosts.values();
+    let activations = hosts.clone().flat_map(|host| &host.activate).map(|activation| match activation {
         Activation::Systemd { deadline, .. } | Activation::Command { deadline, .. } => *deadline,
     });
-    playbook.rollout.lease.max(longest.max().unwrap_or_default() + LEASE_MARGIN)
+    let pauses = hosts.flat_map(|host| &host.verify).map(|planned| planned.probe.interval);
+    playbook.rollout.lease.max(activations.chain(pauses).max().unwrap_or_default() + LEASE_MARGIN)
 }
 
 fn host_plan(host: &DraftHost, said: &HostFacts, changes: Vec<Change>) -> HostPlan {

@@ -12,6 +12,7 @@ use crate::host::{CallError, HelloFacts, HostProgram, Nonce, Request};
 use crate::model::{Activation, Become, HostName, Millis, Reason, ReasonKind, RunId, Secret};
 use crate::ssh::{Connection, Connector, Endpoint, ExecReader, ExecWriter, HowEnded};
 
+use super::lease::{HeldLease, Lease};
 use super::{clock, random};
 
 /// How long a step that only moves files and talks to a database may take: a disk that syncs slowly, a database that is busy.
@@ -19,9 +20,6 @@ pub const STEP_MAX: Duration = Duration::from_secs(60);
 
 /// How long a host that is asked for more time beside everything else may take.
 const ASIDE_MAX: Duration = Duration::from_secs(10);
-
-/// How long a decision may be on its way to a host.
-const HEAR_MAX: Millis = Millis::from_secs(5);
 
 /// How often a lost host is connected again within one step. More would only delay the decision that the others wait for.
 const RECONNECTS_MAX: u32 = 2;
@@ -53,28 +51,7 @@ pub struct Actor {
     /// an earlier one left hanging is ended.
     taken: bool,
     /// Until when an armed host waits for us.
-    lease: Option<Lease>,
-}
-
-/// How long an armed host waits, and from when: the moment at which we asked, which is before the one at which it began to count.
-#[derive(Debug, Clone, Copy)]
-struct Lease {
-    length: Millis,
-    asked: Millis,
-}
-
-impl Lease {
-    /// A quarter of it is over: time to ask for more.
-    fn is_due(self) -> bool {
-        clock::boot_now() > self.asked + Millis(self.length.0 / 4)
-    }
-
-    /// Whether the host surely still waits, and will when it hears of a decision that is made now. The margin is that way, and a clock
-    /// that goes a thousandth faster.
-    fn holds(self) -> bool {
-        let margin = Millis(self.length.0 / 1_000) + HEAR_MAX;
-        clock::boot_now() + margin < self.asked + self.length
-    }
+    lease: HeldLease,
 }
 
 struct Live {
@@ -86,8 +63,8 @@ struct Live {
 impl Actor {
     /// A host that is not connected yet.
     #[must_use]
-    pub const fn new(who: Who, run: RunId, epoch: u64, connector: Arc<Connector>, cancel: CancellationToken) -> Self {
-        Self { who, run, epoch, connector, cancel, live: None, taken: false, lease: None }
+    pub fn new(who: Who, run: RunId, epoch: u64, connector: Arc<Connector>, cancel: CancellationToken) -> Self {
+        Self { who, run, epoch, connector, cancel, live: None, taken: false, lease: HeldLease::default() }
     }
 
     /// The host.
@@ -158,7 +135,7 @@ impl Actor {
                         Request::Lock => self.taken |= answered.is_ok(),
                         Request::Clean => self.taken &= answered.is_err(),
                         // Whatever a host answered to these, it does not wait for us any longer.
-                        Request::Confirm | Request::Revert => self.lease = None,
+                        Request::Confirm | Request::Revert => self.lease.set(None),
                         _ => {}
                     }
                     return answered;
@@ -176,7 +153,7 @@ impl Actor {
     pub async fn arm(&mut self, length: Millis, services: &[Activation]) -> Result<(), CallError> {
         let asked = clock::boot_now();
         self.call(&Request::Arm { lease_seconds: length.secs_ceil(), services }, STEP_MAX).await?;
-        self.lease = Some(Lease { length, asked });
+        self.lease.set(Some(Lease { length, asked }));
         Ok(())
     }
 
@@ -185,8 +162,17 @@ impl Actor {
     /// # Errors
     /// As [`Actor::call`]; `fired` if it has gone back by itself.
     pub async fn renew(&mut self) -> Result<(), CallError> {
-        match self.lease {
-            Some(lease) if lease.is_due() => self.wait_longer(lease.length).await,
+        self.renew_for(Duration::ZERO).await
+    }
+
+    /// Asks an armed host to wait longer, if it would not wait until something has ended that takes so long.
+    ///
+    /// # Errors
+    /// As [`Actor::renew`].
+    pub async fn renew_for(&mut self, longer: Duration) -> Result<(), CallError> {
+        let now = clock::boot_now();
+        match self.lease.get() {
+            Some(lease) if lease.is_due(now) || !lease.holds(now, longer) => self.wait_longer(lease.length).await,
             Some(_) | None => Ok(()),
         }
     }
@@ -204,8 +190,9 @@ impl Actor {
     /// As [`Actor::renew`], for a host that nobody else asks anything of just now: what does not answer at once is left to the next step,
     /// which says so.
     pub async fn renew_aside(&mut self) {
-        let (Some(lease), Some(live)) = (self.lease.filter(|lease| lease.is_due()), self.live.as_mut()) else { return };
         let asked = clock::boot_now();
+        let due = self.lease.get().filter(|lease| lease.is_due(asked));
+        let (Some(lease), Some(live)) = (due, self.live.as_mut()) else { return };
         let answer = live.program.call(&Request::Renew { lease_seconds: lease.length.secs_ceil() }, ASIDE_MAX).await;
         let _said_later = self.waits_since(asked, lease.length, answer);
     }
@@ -217,18 +204,18 @@ impl Actor {
         answer: Result<Secret, CallError>,
     ) -> Result<(), CallError> {
         match &answer {
-            Ok(_) => self.lease = Some(Lease { length, asked }),
-            Err(CallError::Refused(_)) => self.lease = None,
+            Ok(_) => self.lease.set(Some(Lease { length, asked })),
+            Err(CallError::Refused(_)) => self.lease.set(None),
             // What it promised it keeps, for as long as it promised.
             Err(CallError::Lost(_)) => {}
         }
         answer.map(drop)
     }
 
-    /// Whether the host waits for us, and will until it hears of a decision that is made now.
+    /// Until when it waits for us.
     #[must_use]
-    pub fn waits(&self) -> bool {
-        self.lease.is_some_and(Lease::holds)
+    pub const fn lease(&self) -> &HeldLease {
+        &self.lease
     }
 
     /// The connection, for probes that speak from the host itself.

@@ -16,8 +16,10 @@ use crate::plan::Draft;
 use crate::ssh::{Connector, Endpoint};
 
 use super::actor::{Actor, Who};
+use super::clock;
 use super::drive::{Outcome, Perform};
 use super::inspect::{Inspected, Purpose, inspect};
+use super::lease::HeldLease;
 use super::rehearse::rehearse;
 use super::step::{Work, perform};
 
@@ -108,6 +110,7 @@ pub struct Fleet {
     connector: Arc<Connector>,
     endpoints: Vec<Endpoint>,
     actors: BTreeMap<HostName, Arc<Mutex<Actor>>>,
+    leases: Vec<HeldLease>,
     works: BTreeMap<HostName, Work>,
     futile: CancellationToken,
 }
@@ -122,15 +125,17 @@ impl Fleet {
         connector: &Arc<Connector>,
         cancel: &CancellationToken,
     ) -> Self {
+        let mut leases = Vec::new();
         let actor = |who: Who| {
             let name = who.host.clone();
             let actor = Actor::new(who, run.clone(), epoch, Arc::clone(connector), cancel.clone());
+            leases.push(actor.lease().clone());
             (name, Arc::new(Mutex::new(actor)))
         };
         let endpoints = whos.iter().map(|who| who.endpoint.clone()).collect();
         let actors = whos.into_iter().map(actor).collect();
         let (works, futile) = (BTreeMap::new(), CancellationToken::new());
-        Self { connector: Arc::clone(connector), endpoints, actors, works, futile }
+        Self { connector: Arc::clone(connector), endpoints, actors, leases, works, futile }
     }
 
     /// Cancelled once the run goes back whatever its hosts still show.
@@ -248,7 +253,8 @@ impl Perform for Fleet {
     }
 
     fn all_wait(&self) -> bool {
-        // Nobody is busy when a decision is made; a host that is asked for more time just now was asked because it waits.
-        self.actors.values().all(|actor| actor.try_lock().map_or(true, |actor| actor.waits()))
+        // Also of a host that is asked for more time just now: after a sleep all of them are, and may have gone back long ago.
+        let now = clock::boot_now();
+        self.leases.iter().all(|lease| lease.get().is_some_and(|lease| lease.holds(now, Duration::ZERO)))
     }
 }

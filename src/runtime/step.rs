@@ -132,6 +132,9 @@ fn value_lost() -> CallError {
 
 async fn activate(actor: &mut Actor, work: &Work) -> Result<(), CallError> {
     for activation in &work.plan.activate {
+        let (Activation::Systemd { deadline, .. } | Activation::Command { deadline, .. }) = activation;
+        // One after the other may take longer than any of them.
+        actor.renew_for(deadline.duration() + MARGIN).await?;
         match activation {
             Activation::Systemd { action, unit, deadline } => {
                 let request = Request::ActivateUnit { action: *action, unit, seconds: deadline.secs_ceil() };

@@ -58,7 +58,7 @@ impl Verifier {
         let mut before: Option<Reason> = None;
         loop {
             // The host waits while it is looked at; one that has gone back by itself need not be.
-            actor.renew().await?;
+            actor.renew_for(probe.interval.duration() + TRY_MAX * 2).await?;
             let now = Millis::from(began.elapsed());
             let tried = match &probe.check {
                 Check::Systemd { active, stable_for } => {

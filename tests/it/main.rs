@@ -15,6 +15,7 @@ mod inventory;
 mod journal;
 mod killed;
 mod lab;
+mod lease;
 mod mended;
 mod operators;
 mod panic;

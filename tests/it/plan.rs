@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockturn::model::{
-    Become, Change, Fingerprint, FingerprintKey, Generator, HostName, Millis, Placement, Playbook, Put, ReasonKind,
-    Rollout, Secret, SecretName, SecretSpec, Selector, Strategy, Switch, Target, Unreachable,
+    Activation, Become, Change, Check, Fingerprint, FingerprintKey, Generator, HostName, Millis, Placement, Playbook,
+    Probe, Put, ReasonKind, Rollout, Secret, SecretName, SecretSpec, Selector, Strategy, Switch, Target, Unreachable,
 };
 use lockturn::plan::{ChangeFacts, HostFacts, LimitError, draft, settle};
 
@@ -96,6 +96,31 @@ fn file_facts(value: &str) -> HostFacts {
 
 fn row_facts(values: &[&str]) -> HostFacts {
     facts(vec![ChangeFacts { file: None, values: values.iter().map(|value| fingerprint(value)).collect() }])
+}
+
+#[test]
+fn a_lease_is_longer_than_whatever_nobody_can_renew_it_in() {
+    let mut playbook = both_sides();
+    let lease = |playbook: &Playbook| {
+        let draft = draft(playbook, &select).unwrap();
+        let facts = [("w1", file_facts("a")), ("w2", file_facts("b")), ("cp", row_facts(&["a", "b"]))];
+        let said = facts.into_iter().map(|(host, said)| (name(host), said)).collect();
+        settle(playbook, &draft, &said).unwrap().lease
+    };
+    assert_eq!(lease(&playbook), Millis::from_secs(120));
+    playbook.targets[0].verify = vec![Probe {
+        name: "it is up".to_owned(),
+        secret: None,
+        for_each: None,
+        check: Check::Systemd { active: "worker".to_owned(), stable_for: Millis(0) },
+        successes: 1,
+        interval: Millis::from_secs(200),
+        deadline: Millis::from_secs(600),
+    }];
+    assert_eq!(lease(&playbook), Millis::from_secs(230));
+    let deadline = Millis::from_secs(900);
+    playbook.targets[1].activate = vec![Activation::Command { run: vec!["true".to_owned()], deadline }];
+    assert_eq!(lease(&playbook), Millis::from_secs(930));
 }
 
 fn errors(playbook: &Playbook) -> Vec<String> {
