@@ -181,6 +181,7 @@ do_hello() {
         if has "$tool"; then text="$text${newline}tool $tool"; fi
     done
     has sha256sum || { refuse tool-missing "sha256sum is not installed"; return; }
+    [ "$switch" = systemd ] || has setsid || { refuse tool-missing "setsid is not installed"; return; }
     reply ok "$text"
 }
 
@@ -668,13 +669,21 @@ switch_kind() {
 do_arm() {
     ours || return
     if [ -f "$dir/confirmed" ]; then reply changed "the host is confirmed already"; return; fi
-    if [ -f "$dir/fired" ] && ! has_gone_back; then reply fired "the host is going back by itself"; return; fi
+    wait_for_switch
+    if [ -f "$dir/fired" ] && ! has_gone_back; then
+        if watched; then reply fired "the host is going back by itself"; return; fi
+        # Whoever was at it died in the middle. Its services take what the next cut brings.
+        numbers
+        # shellcheck disable=SC2086 # numbers, split on purpose
+        move new old revert $backwards || { reply "$badkind" "$bad"; return; }
+    fi
     lease=$1
     shift
     text="$login$newline$PATH$newline"
     services=''
     for words in "$@"; do services=$services$words$newline; done
-    if ! take_payload "$dir/program" || ! say "$text" >"$dir/login" || ! say "$services" >"$dir/services" || ! set_lease "$lease"; then
+    # Whole or not at all: an earlier one may be running, and boot may need it in the middle of this.
+    if ! take_payload "$dir/program.part" || ! mv -f -- "$dir/program.part" "$dir/program" || ! say "$text" >"$dir/login" || ! say "$services" >"$dir/services" || ! set_lease "$lease"; then
         reply no-space "$dir is full"
         return
     fi 2>/dev/null
@@ -698,7 +707,7 @@ do_arm() {
 # renew LEASE-SECONDS: the coordinator lives, and needs more time.
 do_renew() {
     ours || return
-    if [ -f "$dir/armed" ] && ! watched && ! start_watch; then reply service-failed "nothing watches the time of this host"; return; fi
+    guarded || return
     if ! set_lease "$1"; then reply no-space "$dir is full"; return; fi
     if [ -f "$dir/armed" ]; then reply ok ''; else not_armed; fi
 }
@@ -739,12 +748,27 @@ has_gone_back() {
     [ "$words" = reverted ]
 }
 
+# wait_for_switch: while it is at the way back it is not disturbed.
+wait_for_switch() {
+    tries=0
+    while [ -f "$dir/fired" ] && ! has_gone_back && watched && [ "$tries" -lt 30 ]; do
+        sleep 1
+        tries=$((tries + 1))
+    done
+}
+
 # watched: whether somebody watches the time.
 watched() {
     words_of "$dir/watch"
     [ -n "$words" ] || return 1
     watch=${words% *} its_time=${words#* }
     process "$watch" && [ "$began" = "$its_time" ] && [ "$alive" != Z ]
+}
+
+# guarded: somebody watches an armed host: the end of a login may have ended a process that did.
+guarded() {
+    if [ ! -f "$dir/armed" ] || watched || start_watch || [ ! -f "$dir/armed" ]; then return 0; fi
+    refuse service-failed "nothing watches the time of this host"
 }
 
 start_watch() {
@@ -757,7 +781,7 @@ start_watch() {
     fi
     tries=0
     until watched; do
-        [ "$tries" -lt 200 ] || return 1
+        [ -f "$dir/armed" ] && [ "$tries" -lt 200 ] || return 1
         tries=$((tries + 1))
         sleep 0.05 2>/dev/null || sleep 1
     done
@@ -769,16 +793,22 @@ write_units() {
     while read -r word action unit rest; do
         case $word$action in
             unitrestart | unitreload)
-                case $unit in *.*) ;; *) unit=$unit.service ;; esac
+                # As systemctl completes a name.
+                case $unit in
+                    *.service | *.socket | *.target | *.timer | *.path | *.mount | *.automount | *.swap | *.slice | *.scope | *.device) ;;
+                    *) unit=$unit.service ;;
+                esac
                 before="$before $unit"
                 ;;
         esac
     done <"$dir/services"
     about="Description=lockturn: back to the old content unless the run $run is confirmed$newline"
+    # Before sockets too, which are there before what units begin after by default.
+    early="DefaultDependencies=no${newline}After=local-fs.target${newline}Conflicts=shutdown.target$newline"
     how="[Service]${newline}ExecStart=/bin/sh $dir/program"
     say "[Unit]$newline${about}StartLimitIntervalSec=0$newline$how watch $state $run${newline}Restart=on-failure${newline}RestartSec=1$newline" \
         2>/dev/null >"$units/lockturn-$run.service" &&
-        say "[Unit]$newline${about}Before=$before${newline}RequiresMountsFor=$dir${newline}$how boot $state $run${newline}Type=oneshot$newline" \
+        say "[Unit]$newline$about${early}Before=shutdown.target$before${newline}RequiresMountsFor=$dir${newline}$how boot $state $run${newline}Type=oneshot$newline" \
             2>/dev/null >"$units/lockturn-boot-$run.service" &&
         { [ -d "$units/$wants" ] || mkdir -- "$units/$wants" 2>/dev/null; } &&
         ln -sf -- "../lockturn-boot-$run.service" "$units/$wants/" 2>/dev/null &&
@@ -789,19 +819,28 @@ write_units() {
 fire() {
     mv -- "$dir/armed" "$dir/fired" 2>/dev/null || return 0
     durable "$dir"
+    fired=yes
     go_back "$1"
 }
 
-# go_back MODE: at boot the services start by themselves afterwards.
+# go_back MODE: until it is done, at boot only for a while.
 go_back() {
+    tries=0
     numbers
     # shellcheck disable=SC2086 # numbers, split on purpose
     until move new old revert $backwards; do
         put "$dir/record" "stuck: $bad"
+        tries=$((tries + 1))
+        if [ "$1" = boot ] && [ "$tries" -ge 3 ]; then
+            # It may need a service that waits for us: whoever goes on tells the services afterwards.
+            bounded 20 systemctl start --no-block "lockturn-$run.service" >/dev/null 2>&1 </dev/null
+            return
+        fi
         sleep 5
         [ -f "$dir/fired" ] || return
     done
-    [ "$1" = boot ] || serve_again
+    # Services of a host that was never cut need not know; at boot they start by themselves.
+    if [ "$1" != boot ] && [ -e "$dir/moved" ]; then serve_again; fi
     put "$dir/record" reverted
 }
 
@@ -830,7 +869,9 @@ serve_again() {
 # end_switch: nobody watches any more, and nothing of it is left.
 end_switch() {
     if watched; then kill "$watch" 2>/dev/null; fi
-    [ "$switch" = systemd ] || return 0
+    [ "$switch" = systemd ] && [ -e "$units/lockturn-$run.service" ] || return 0
+    # One that is just about to start, or to start again, has written down nothing yet.
+    bounded 20 systemctl stop "lockturn-$run.service" >/dev/null 2>&1 </dev/null
     rm -f -- "$units/$wants/lockturn-boot-$run.service" "$units/lockturn-boot-$run.service" "$units/lockturn-$run.service"
 }
 
@@ -840,10 +881,12 @@ lockturn_alone() {
     state=$2 run=$3 dir=$2/$3 uid=$(id -u)
     { IFS= read -r login && IFS= read -r PATH; } 2>/dev/null <"$dir/login" || exit 0
     cd -- "$login" 2>/dev/null || cd /
+    fired=no
     case $1 in
         watch)
             process "$$"
-            put "$dir/watch" "$$ $began" || exit 1
+            # On a full disk it watches all the same, and nobody believes it.
+            put "$dir/watch" "$$ $began"
             while [ -f "$dir/armed" ]; do
                 if is_due; then fire now; else sleep 1; fi
             done
@@ -851,7 +894,7 @@ lockturn_alone() {
         boot) fire boot ;;
     esac
     # A death in the middle of the way back does not end it.
-    if [ -f "$dir/fired" ] && ! has_gone_back; then go_back "$1"; fi
+    if [ -f "$dir/fired" ] && ! has_gone_back && [ "$fired" = no ]; then go_back "$1"; fi
 }
 
 # --- The cut and the way back -------------------------------------------------------------------------------------------------
@@ -1006,7 +1049,10 @@ numbers() {
 
 do_cut() {
     ours || return
+    guarded || return
     [ -f "$dir/armed" ] || { not_armed; return; }
+    # From here on the services may have to be told of the way back.
+    if ! say '' 2>/dev/null >"$dir/moved"; then reply no-space "$dir is full"; return; fi
     numbers
     # shellcheck disable=SC2086 # numbers, split on purpose
     move old new cut $numbers || { reply "$badkind" "$bad"; return; }
@@ -1021,11 +1067,7 @@ do_revert() {
     ours || return
     # The switch goes the same way: it is kept from it while we are at it, and waited for where it is at it already.
     if [ -f "$dir/armed" ]; then set_lease 120; fi
-    tries=0
-    while [ -f "$dir/fired" ] && ! has_gone_back && watched && [ "$tries" -lt 30 ]; do
-        sleep 1
-        tries=$((tries + 1))
-    done
+    wait_for_switch
     numbers
     # shellcheck disable=SC2086 # numbers, split on purpose
     if move new old revert $backwards; then

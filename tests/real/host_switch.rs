@@ -179,3 +179,101 @@ async fn a_host_that_starts_again_goes_back_before_its_services_start() {
         "services start by themselves at boot"
     );
 }
+
+#[tokio::test]
+async fn a_host_that_is_still_going_back_is_armed_again_when_it_is_back() {
+    for shell in SHELLS {
+        let mut cut = Cut::new(shell, LEASE_SECONDS).await;
+        fs::write(cut.home.path("start"), "#!/bin/sh\nsleep 4\ncat .env >>started\n").unwrap();
+        wait_for(&cut.home.path(".lockturn/01RUN/fired"));
+        assert_eq!(cut.host.refused(&Request::Confirm).await, ReasonKind::Fired, "{shell:?}");
+        arm(&mut cut.host, 60).await;
+        assert_eq!(cut.started_with(), "old", "{shell:?}: it was armed in the middle of the way back");
+        cut.host.ok(&Request::Cut).await;
+        cut.host.ok(&Request::Confirm).await;
+        assert_eq!(cut.holds(), "new");
+    }
+}
+
+#[tokio::test]
+async fn a_host_whose_watch_died_on_the_way_back_is_armed_again() {
+    let mut cut = Cut::new(SHELLS[0], LEASE_SECONDS).await;
+    fs::write(cut.home.path("start"), "#!/bin/sh\nsleep 30\n").unwrap();
+    wait_for(&cut.home.path(".lockturn/01RUN/fired"));
+    end_watch(&cut.home);
+    // It may have died before it had moved anything.
+    fs::remove_file(&cut.env).unwrap();
+    fs::write(&cut.env, "new").unwrap();
+    assert_eq!(cut.host.refused(&Request::Confirm).await, ReasonKind::Fired);
+    arm(&mut cut.host, 60).await;
+    assert_eq!((cut.holds().as_str(), watchers(&cut.home)), ("old", 1));
+    cut.host.ok(&Request::Cut).await;
+    cut.host.ok(&Request::Confirm).await;
+}
+
+#[tokio::test]
+async fn nobody_is_cut_without_a_watch() {
+    let home = Home::new();
+    let env = home.path(".env");
+    fs::write(&env, "old").unwrap();
+    let mut host = ShellHost::armed(SHELLS[0], &home, &env, b"old", b"new").await;
+    end_watch(&home);
+    host.ok(&Request::Cut).await;
+    assert_eq!(watchers(&home), 1, "it was cut, and nobody watches");
+    host.ok(&Request::Revert).await;
+}
+
+#[tokio::test]
+async fn services_of_a_host_that_was_never_cut_are_left_alone() {
+    let home = Home::new();
+    let env = home.path(".env");
+    fs::write(&env, "old").unwrap();
+    fs::write(home.path("start"), "#!/bin/sh\ncat .env >>started\n").unwrap();
+    fs::set_permissions(home.path("start"), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut host = ShellHost::armed(SHELLS[0], &home, &env, b"old", b"new").await;
+    arm(&mut host, 1).await;
+    let cut = Cut { home, host, env };
+    cut.wait_until_back();
+    assert_eq!(cut.started_with(), "", "a service was started again for nothing");
+}
+
+#[tokio::test]
+async fn a_way_back_that_cannot_be_gone_does_not_keep_services_from_starting() {
+    let cut = Cut::new(SHELLS[0], 600).await;
+    end_watch(&cut.home);
+    fs::write(&cut.env, "somebody else's").unwrap();
+    let program = cut.home.path(".lockturn/01RUN/program");
+    let state = cut.home.path(".lockturn");
+    let words = [program.as_os_str(), "boot".as_ref(), state.as_os_str(), "01RUN".as_ref()];
+    let mut boot = std::process::Command::new("/bin/sh").args(words).spawn().unwrap();
+    let until = Instant::now() + PATIENCE;
+    while boot.try_wait().unwrap().is_none() {
+        if Instant::now() > until {
+            boot.kill().unwrap();
+            panic!("the services still wait");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let record = fs::read_to_string(cut.home.path(".lockturn/01RUN/record")).unwrap();
+    assert!(record.starts_with("stuck: "), "{record}");
+}
+
+fn wait_for(file: &std::path::Path) {
+    let until = Instant::now() + PATIENCE;
+    while !file.exists() {
+        assert!(Instant::now() < until, "there is no {}", file.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Ends whoever watches this host, as the end of a login may.
+fn end_watch(home: &Home) {
+    let watch = fs::read_to_string(home.path(".lockturn/01RUN/watch")).unwrap();
+    let pid: i32 = watch.split(' ').next().unwrap().parse().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+    let until = Instant::now() + PATIENCE;
+    while watchers(home) > 0 {
+        assert!(Instant::now() < until, "{pid} does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
