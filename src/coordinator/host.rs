@@ -21,6 +21,8 @@ pub struct Host {
     pub(super) woken: bool,
     /// It did not answer, and has not answered since. The others do not wait for it on their way back.
     pub(super) lost: bool,
+    /// It holds the old content, and that its services take it is the operator's word alone.
+    pub(super) unproved: bool,
     /// Nothing of the run is left there.
     pub(super) clean: bool,
     /// How often it had gone back by itself when it heard that the new value stays, and was brought forward again.
@@ -164,6 +166,23 @@ impl Host {
             return;
         }
         self.trouble = Some(Trouble { step, certainty, reason });
+    }
+
+    /// The operator answers for the services. Whether the old content is in place the host says again, just before the run's copies of
+    /// it are cleaned away.
+    pub(super) fn waived(&mut self) {
+        if matches!(self.back, Some(Step::Revert | Step::Reactivate)) {
+            self.back = None;
+            self.unproved = false;
+        }
+    }
+
+    /// The services could not be made to take the old content, or to show it, and the operator answers for them.
+    pub(super) fn accepted(&mut self, step: Step, certainty: Certainty) {
+        self.doing = None;
+        self.lost = certainty == Certainty::Unknown;
+        self.unproved = true;
+        self.back = Some(step);
     }
 
     /// A decision ends the trouble that led to it: the way back begins without it.

@@ -17,6 +17,7 @@ pub struct Run {
     pub(super) interrupted: bool,
     pub(super) abandoned: bool,
     pub(super) lapsed: bool,
+    pub(super) waived: bool,
     pub(super) decision: Option<Decision>,
     pub(super) cause: Option<Cause>,
     pub(super) verdict: Option<Verdict>,
@@ -51,6 +52,7 @@ impl Run {
             interrupted: false,
             abandoned: false,
             lapsed: false,
+            waived: false,
             decision: None,
             cause: None,
             verdict: None,
@@ -91,6 +93,11 @@ impl Run {
             Event::ValuesMinted { .. } => self.minted = true,
             Event::StepBegan { host, step } => self.begin(host, *step)?,
             Event::StepDone { host, step } => self.doing(event, host, *step)?.done(*step),
+            Event::StepFailed { host, step: step @ (Step::Reactivate | Step::Reverify), certainty, .. }
+                if self.waived =>
+            {
+                self.doing(event, host, *step)?.accepted(*step, *certainty);
+            }
             Event::StepFailed { host, step, certainty, reason } => {
                 let decision = self.decision;
                 self.doing(event, host, *step)?.failed(*step, *certainty, reason.clone(), decision);
@@ -108,6 +115,7 @@ impl Run {
                 let decision = self.decision;
                 self.hosts.values_mut().for_each(|host| host.resumed(decision));
             }
+            Event::ProofWaived { .. } => self.waive()?,
             Event::RunEnded { verdict } => self.verdict = Some(*verdict),
         }
         Ok(())
@@ -148,12 +156,28 @@ impl Run {
         if self.hosts.values().any(|host| host.doing.is_some()) {
             return illegal("a step is still under way");
         }
+        if decision == Decision::Commit && self.interrupted {
+            return illegal("the operator asked to stop");
+        }
         if decision == Decision::Commit && !self.hosts.values().all(|host| host.forward == Some(Step::Verify)) {
             return illegal("not every host has proved the new value");
         }
         self.decision = Some(decision);
         self.cause = cause.cloned();
         self.hosts.values_mut().for_each(Host::decided);
+        Ok(())
+    }
+
+    fn waive(&mut self) -> Result<(), IllegalMove> {
+        let illegal = |because: &str| Err(IllegalMove { event: "proof-waived", because: because.to_owned() });
+        if self.decision == Some(Decision::Commit) || (self.decision.is_none() && !self.interrupted) {
+            return illegal("the run is not on its way back");
+        }
+        if self.hosts.values().any(|host| host.doing.is_some()) {
+            return illegal("a step is still under way");
+        }
+        self.waived = true;
+        self.hosts.values_mut().for_each(Host::waived);
         Ok(())
     }
 
@@ -179,6 +203,12 @@ impl Run {
     #[must_use]
     pub const fn verdict(&self) -> Option<Verdict> {
         self.verdict
+    }
+
+    /// The hosts that hold the old content again, and whose services take it by the operator's word: they could not be restarted or
+    /// probed as planned.
+    pub fn unproved(&self) -> impl Iterator<Item = &HostName> {
+        self.hosts.iter().filter(|(_, host)| host.unproved).map(|(name, _)| name)
     }
 
     /// Whether a cut was begun. Then every host was staged, so every new value lies on a host and a resumed run can go on; before

@@ -112,6 +112,12 @@ pub enum Event {
         /// Who, as `user@machine`.
         operator: String,
     },
+    /// The operator has seen for himself that the services take the old value: a host that holds it again is back, though its services
+    /// could not be made to show that.
+    ProofWaived {
+        /// Who, as `user@machine`.
+        operator: String,
+    },
     /// The run is over, or stopped where a person must look.
     RunEnded {
         /// With which verdict.
@@ -138,6 +144,7 @@ impl Event {
             Self::LeaseLapsed => "lease-lapsed",
             Self::Interrupted => "interrupted",
             Self::Resumed { .. } => "resumed",
+            Self::ProofWaived { .. } => "proof-waived",
             Self::RunEnded { .. } => "run-ended",
         }
     }

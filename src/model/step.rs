@@ -74,7 +74,7 @@ words! {
         Confirmed = "confirmed",
         /// It is on its way back.
         Reverting = "reverting",
-        /// It is back on the old value, proved.
+        /// It is back on the old value: proved, or else on the operator's word.
         Reverted = "reverted",
         /// Nobody knows: it did not answer.
         InDoubt = "in-doubt",
@@ -94,7 +94,7 @@ words! {
     Verdict {
         /// Every host proved the new values and the run left nothing behind.
         Rotated = "rotated",
-        /// Every host that had moved is back on the old values, proved.
+        /// Every host that had moved is back on the old values: proved, or else on the operator's word.
         RolledBack = "rolled-back",
         /// Nobody moved.
         Refused = "refused",

@@ -115,6 +115,9 @@ impl<W: Write + Send> Reporter for Plain<W> {
                 self.say("interrupted: going to the nearest safe end; once more leaves the run as it is")
             }
             Event::Resumed { operator } => self.say(&format!("resumed by {operator}")),
+            Event::ProofWaived { operator } => {
+                self.say(&format!("proof waived: {operator} has seen that the services take the old value"));
+            }
             Event::RunEnded { verdict } => self.say(&format!("ended: {verdict}")),
         }
     }

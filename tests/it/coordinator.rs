@@ -3,6 +3,8 @@
 //! Goal: whatever step fails or loses its answer, on whichever host, and wherever the coordinator dies, the run ends, and the
 //! end is what the hosts really hold. Method: drive `Run::next` with scripted hosts, exhaustively for three hosts.
 
+mod waiver;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockturn::coordinator::{Next, Run};
@@ -68,11 +70,14 @@ struct Fault {
     happened: bool,
 }
 
+#[derive(Clone)]
 struct Sim {
     plan: Plan,
     events: Vec<Event>,
     world: BTreeMap<HostName, World>,
     faults: Vec<Fault>,
+    /// What goes wrong every time.
+    lasting: Vec<Fault>,
     /// Hosts whose switch fires just before they are asked to do this.
     fires: Vec<(Step, HostName)>,
 }
@@ -91,7 +96,7 @@ impl Sim {
             version: "0".to_owned(),
         };
         let events = vec![began, Event::ValuesMinted { values: BTreeMap::new() }];
-        Self { plan, events, world, faults, fires: Vec::new() }
+        Self { plan, events, world, faults, lasting: Vec::new(), fires: Vec::new() }
     }
 
     fn effect(world: &mut World, step: Step) {
@@ -155,7 +160,8 @@ impl Sim {
             return Event::StepFailed { host, step, certainty: Certainty::Failed, reason };
         }
         let found = self.faults.iter().position(|f| f.step == step && f.host == host);
-        let Some(fault) = found.map(|i| self.faults.remove(i)) else {
+        let lasting = || self.lasting.iter().find(|f| f.step == step && f.host == host).cloned();
+        let Some(fault) = found.map(|i| self.faults.remove(i)).or_else(lasting) else {
             Self::effect(world, step);
             return Event::StepDone { host, step };
         };
@@ -168,6 +174,20 @@ impl Sim {
 
     fn resume(&mut self) {
         self.events.push(Event::Resumed { operator: "op@there".to_owned() });
+    }
+
+    /// The operator answers for the services.
+    fn waive(&mut self) {
+        self.resume();
+        self.events.push(Event::ProofWaived { operator: "op@there".to_owned() });
+    }
+
+    /// A run that goes back because of one host, with something that goes wrong on the way every time.
+    fn that_cannot_prove(lasting: Fault) -> Self {
+        let first = Fault { step: Step::Verify, host: name("worker-1"), certainty: Certainty::Failed, happened: false };
+        let mut sim = Self::new(vec![first]);
+        sim.lasting = vec![lasting];
+        sim
     }
 }
 
