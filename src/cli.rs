@@ -68,7 +68,7 @@ async fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Plan { playbook } => rotate::plan(&args, playbook).await,
         Verb::Rotate { playbook } => rotate::rotate(&args, playbook).await,
         Verb::Resume { run } => resume::resume(&args, run.as_deref()).await,
-        Verb::Rollback { run } => resume::rollback(&args, run.as_deref()).await,
+        Verb::Rollback { run, unproved } => resume::rollback(&args, run.as_deref(), *unproved).await,
         Verb::Status { playbook } => status::run(&args, playbook).await,
         Verb::Runs => history::runs(&args),
         Verb::Show { run } => history::show(&args, run),

@@ -107,9 +107,14 @@ pub enum Verb {
         run: Option<String>,
     },
     /// Take back a run that was left before it was decided
+    #[command(after_help = "Examples:\n  lockturn rollback\n  lockturn rollback 01JD --unproved")]
     Rollback {
         /// Which run [default: the one that is unfinished]
         run: Option<String>,
+        /// You have seen for yourself that the services take the old secret: release every host that holds it again, though its
+        /// services could not be restarted or probed as the run's playbook says. Ends with exit 7
+        #[arg(long)]
+        unproved: bool,
     },
     /// Show what each host really holds now
     Status {

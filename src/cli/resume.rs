@@ -17,15 +17,26 @@ use super::{Args, CliError, Exit, files, say, surroundings};
 
 /// `resume`.
 pub(super) async fn resume(args: &Args, run: Option<&str>) -> Result<Exit, CliError> {
-    take_up(args, run, false).await
+    take_up(args, run, Way::AsDecided).await
 }
 
 /// `rollback`.
-pub(super) async fn rollback(args: &Args, run: Option<&str>) -> Result<Exit, CliError> {
-    take_up(args, run, true).await
+pub(super) async fn rollback(args: &Args, run: Option<&str>, unproved: bool) -> Result<Exit, CliError> {
+    take_up(args, run, if unproved { Way::BackUnproved } else { Way::Back }).await
 }
 
-async fn take_up(args: &Args, wanted: Option<&str>, back: bool) -> Result<Exit, CliError> {
+/// Which way a run is taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// As it has decided, or would.
+    AsDecided,
+    /// Back, proved.
+    Back,
+    /// Back; where that cannot be proved the operator has seen for himself.
+    BackUnproved,
+}
+
+async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, CliError> {
     let inventory = files::inventory(args)?;
     let mut session = Session::open(args)?;
     let mut interrupts = interrupts()?;
@@ -38,6 +49,7 @@ async fn take_up(args: &Args, wanted: Option<&str>, back: bool) -> Result<Exit, 
         CliError::new(Exit::PersonMustLook, format!("the ledger tells a run that cannot be: {error}"))
             .hint("lockturn ledger verify")
     })?;
+    let back = way != Way::AsDecided;
     if back && state.decision() == Some(Decision::Commit) {
         return Err(CliError::new(Exit::Refused, "the run has decided that the new values stay; nothing was changed")
             .hint(format!("lockturn resume {run} finishes it; a new rotation gives new values")));
@@ -49,9 +61,11 @@ async fn take_up(args: &Args, wanted: Option<&str>, back: bool) -> Result<Exit, 
     })?;
     // A run that was left before its values existed has no step that could be open.
     let mut events = vec![resumed];
-    if back && state.decision().is_none() {
-        state.apply(&Event::Interrupted).map_err(|error| CliError::new(Exit::Bug, error.to_string()))?;
-        events.push(Event::Interrupted);
+    let interrupted = (back && state.decision().is_none()).then_some(Event::Interrupted);
+    let waived = (way == Way::BackUnproved).then(|| Event::ProofWaived { operator: session.operator.clone() });
+    for event in interrupted.into_iter().chain(waived) {
+        state.apply(&event).map_err(|error| CliError::new(Exit::Bug, error.to_string()))?;
+        events.push(event);
     }
     let epoch = 1 + entries.iter().filter(|entry| matches!(entry.event, Event::Resumed { .. })).count() as u64 + 1;
     let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };

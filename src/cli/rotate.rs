@@ -261,6 +261,7 @@ pub(super) async fn go(
     let exit = match &ended {
         // Exit 0 is a promise that the new value is proved; where the playbook proves nothing a person owes that proof.
         Ok(Verdict::Rotated) if plan.unproved().next().is_some() => Exit::Owing,
+        Ok(Verdict::RolledBack) if state.unproved().next().is_some() => Exit::Owing,
         Ok(verdict) => Exit::from(*verdict),
         Err(DriveError::Abandoned) => Exit::PersonMustLook,
         Err(DriveError::Journal(_)) => Exit::PersonMustLook,

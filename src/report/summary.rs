@@ -39,6 +39,8 @@ pub struct Summary {
     pub cause: Option<String>,
     /// Hosts on which no probe tells the new value from the old one.
     pub unproved: Vec<HostName>,
+    /// Hosts that are back on the operator's word: their services could not be restarted or probed as planned.
+    pub back_unproved: Vec<HostName>,
     /// Hosts on which the run left something.
     pub left_over: Vec<HostName>,
     /// Commands that mend a host without lockturn, with the place to paste them.
@@ -92,6 +94,7 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         decision,
         would_go_back: run.would_go_back(),
         unproved: plan.unproved().cloned().collect(),
+        back_unproved: run.unproved().cloned().collect(),
         spread: between(Step::Cut),
         gap: between(Step::Activate),
         proofs: plan.hosts.values().flat_map(|host| &host.verify).filter(|p| p.probe.check.is_proof()).count(),
@@ -138,6 +141,13 @@ impl Summary {
             lines.extend(self.measured());
         }
         lines.extend(self.whereabouts());
+        if !self.back_unproved.is_empty() {
+            let names = fold_few(&self.back_unproved, NAMES_MAX);
+            lines.push(format!(
+                "  {:14}{names}: the services could not be restarted or probed as planned",
+                "not proved"
+            ));
+        }
         lines.extend(self.in_trouble());
         if !self.left_over.is_empty() {
             lines.push(format!("  {:14}{}", "left-overs", fold_few(&self.left_over, NAMES_MAX)));
@@ -161,6 +171,11 @@ impl Summary {
             Some(Verdict::RotatedWithDebt) => {
                 format!(
                     "ROTATED, WITH DEBT  all {hosts} are on the new secret, proved; something is still to be cleaned"
+                )
+            }
+            Some(Verdict::RolledBack) if !self.back_unproved.is_empty() => {
+                format!(
+                    "ROLLED BACK, NOT PROVED  the old secret is in place on all {hosts}; that every service takes it is the operator's word"
                 )
             }
             Some(Verdict::RolledBack) => {
@@ -224,6 +239,11 @@ impl Summary {
         lines
     }
 
+    /// Whether a host holds the old content again, and its services are in the way.
+    fn services_in_the_way(&self) -> bool {
+        self.troubles.iter().any(|(_, _, step, _)| matches!(step, Step::Reactivate | Step::Reverify))
+    }
+
     fn what_next(&self) -> Vec<String> {
         let run = &self.run;
         match self.verdict {
@@ -232,10 +252,21 @@ impl Summary {
                     return vec![format!("next: lockturn resume {run}   takes it back")];
                 }
                 let mut lines = vec![format!("next: lockturn resume {run}")];
+                if self.services_in_the_way() {
+                    lines[0].push_str("   does what was planned then, not what the playbook says now");
+                    lines.push(format!(
+                        "      lockturn rollback {run} --unproved   once you have seen for yourself that the services take the old secret"
+                    ));
+                }
                 if self.decision.is_none() {
                     lines.push(format!("      lockturn rollback {run}   takes it back instead"));
                 }
                 lines
+            }
+            Some(Verdict::RolledBack) if !self.back_unproved.is_empty() => {
+                vec![
+                    "next: mend what failed above, in the playbook or on the hosts, before you rotate again".to_owned(),
+                ]
             }
             Some(Verdict::Refused | Verdict::RolledBack) => vec![format!("next: lockturn show {run}")],
             Some(Verdict::Rotated) if !self.unproved.is_empty() => {

@@ -29,5 +29,6 @@ mod stopped;
 #[path = "../support/fleet.rs"]
 mod support;
 mod unheard;
+mod waived;
 mod walls;
 mod zoo;
