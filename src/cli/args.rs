@@ -111,8 +111,8 @@ pub enum Verb {
     Rollback {
         /// Which run [default: the one that is unfinished]
         run: Option<String>,
-        /// You have seen for yourself that the services take the old secret: release every host that holds it again, though its
-        /// services could not be restarted or probed as the run's playbook says. Ends with exit 7
+        /// You have seen for yourself that the services take the old secret: release every host that holds it again, even where its
+        /// services cannot be restarted or probed as was planned; exit 7 says where that was so
         #[arg(long)]
         unproved: bool,
     },
