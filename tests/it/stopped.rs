@@ -156,7 +156,7 @@ fn nohup_means_it() {
     let before = lab.held();
     let rotation = lab.rotation(&["--output", "json"]);
     let mut shell = std::process::Command::new("/bin/sh");
-    shell.args(["-c", r#"trap '' HUP; exec "$@""#, "sh"]).arg(rotation.get_program()).args(rotation.get_args());
+    shell.args(["-c", r#"trap '' HUP; exec "$@""#, "sh"]).args(rotation.get_args().skip(1));
     shell.env("HOME", lab.scratch("")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let running = lab.start(&mut shell);
     assert!(running.until(1, begins("activate")));

@@ -97,7 +97,7 @@ impl Lab {
 
     /// A command of an operator who wants to see and log as much as possible.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lockturn"));
+        let mut command = product();
         command
             .env_clear()
             .env("HOME", self.dir.path())
@@ -319,8 +319,16 @@ impl Drop for Lab {
     }
 }
 
+/// The product, which hears signals: a test that was started in the background of a script, as CI wrappers do, would hand down that
+/// Ctrl-C is ignored.
+fn product() -> Command {
+    let mut command = Command::new("/usr/bin/env");
+    command.arg("--default-signal=INT,TERM,HUP").arg(env!("CARGO_BIN_EXE_lockturn"));
+    command
+}
+
 fn start_lab(home: &Path) -> Child {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_lockturn"))
+    let mut process = product()
         .args(["lab", "up", "--hosts", "2", "--dir"])
         .arg(home.join("lab"))
         .stdout(Stdio::piped())
