@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** the environment is read in `surroundings` only; nothing is printed but through `say`, which survives a closed pipe.
 
+mod again;
 mod args;
 mod completions;
 mod demo;
@@ -35,6 +36,7 @@ pub fn main() -> ExitCode {
     surroundings::harden();
     let args = Args::parse();
     surroundings::log(args.verbose);
+    let again = again::Again::of(&args);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -52,7 +54,7 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(exit) => exit.into(),
         Err(error) => {
-            say::err(&error.render());
+            say::err(&again.in_text(&error.render()));
             error.exit.into()
         }
     }

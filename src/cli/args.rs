@@ -6,6 +6,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::model::Selector;
 
+/// The inventory if nobody names one.
+pub(super) const USUAL_INVENTORY: &str = "inventory/";
+
 /// Change the secrets of a whole fleet of hosts at one moment, prove it, or take the whole fleet back.
 #[derive(Debug, Parser)]
 #[command(
@@ -22,7 +25,7 @@ pub struct Args {
     pub verb: Verb,
 
     /// Inventory: a file, a program that prints one, or a directory of them, as Ansible has them
-    #[arg(short, long, global = true, value_name = "PATH", default_value = "inventory/")]
+    #[arg(short, long, global = true, value_name = "PATH", default_value = USUAL_INVENTORY)]
     pub inventory: PathBuf,
 
     /// Where runs are remembered [default: $XDG_STATE_HOME/lockturn]

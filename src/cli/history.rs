@@ -8,6 +8,7 @@ use crate::model::{Entry, Verdict};
 use crate::report::{Json, Plain, Reporter as _, summarise};
 use crate::runtime::clock;
 
+use super::again::Again;
 use super::args::Output;
 use super::session::{find_run, journal, state_dir};
 use super::{Args, CliError, Exit, say};
@@ -64,7 +65,8 @@ pub(super) fn show(args: &Args, beginning: &str) -> Result<Exit, CliError> {
         let trouble = host.trouble().map(|trouble| format!("  in `{}`: {}", trouble.step, trouble.reason));
         say::out(&format!("{name:width$}  {state}{}\n", trouble.unwrap_or_default()));
     }
-    say::out(&format!("\n{}", summarise(&id, &plan, &run, &entries).render()));
+    let summary = summarise(&id, &plan, &run, &entries).render();
+    say::out(&format!("\n{}", Again::of(args).in_text(&summary)));
     Ok(Exit::Done)
 }
 

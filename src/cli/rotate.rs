@@ -278,7 +278,7 @@ pub(super) async fn go(
     if matches!(ended, Err(DriveError::Journal(JournalError::Gone { .. }))) {
         summary.take_back_by_hand(&plan, &state);
     }
-    say::err(&format!("\n{}", summary.render()));
+    say::err(&format!("\n{}", session.again.in_text(&summary.render())));
     match ended {
         Ok(_) => Ok(exit),
         Err(DriveError::Abandoned) => {

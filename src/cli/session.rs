@@ -12,6 +12,7 @@ use crate::report::{Json, Plain, Progress, Reporter};
 use crate::runtime::random;
 use crate::ssh::{Connector, Keys, Settings};
 
+use super::again::Again;
 use super::args::Output;
 use super::{Args, CliError, Exit, surroundings};
 
@@ -24,6 +25,7 @@ pub(super) struct Session {
     pub(super) connector: Arc<Connector>,
     pub(super) cancel: CancellationToken,
     pub(super) operator: String,
+    pub(super) again: Again,
     _lock: Option<StateLock>,
 }
 
@@ -65,6 +67,7 @@ impl Session {
             connector: Arc::new(Connector::new(Settings::default(), keys)),
             cancel: CancellationToken::new(),
             operator: surroundings::operator(),
+            again: Again::of(args),
             _lock: lock,
         })
     }

@@ -9,6 +9,7 @@ use crate::plan::{DraftHost, LimitError};
 use crate::runtime::inspect::{Inspected, Purpose};
 use crate::runtime::{Fleet, clock};
 
+use super::again::Again;
 use super::args::Output;
 use super::session::{Session, interrupts, journal, unless_stopped};
 use super::{Args, CliError, Exit, files, say, surroundings};
@@ -47,7 +48,7 @@ pub(super) async fn run(args: &Args, file: &Path) -> Result<Exit, CliError> {
         status.host(name, draft.hosts.get(name).expect("only hosts of the draft were asked"), answer);
     }
     fleet.leave().await;
-    Ok(status.end())
+    Ok(status.end(&session.again))
 }
 
 /// What was seen so far.
@@ -128,9 +129,9 @@ impl Status {
         }
     }
 
-    fn end(&self) -> Exit {
+    fn end(&self, again: &Again) -> Exit {
         for run in &self.left {
-            say::err(&format!("next: lockturn resume {run}\n"));
+            say::err(&again.in_text(&format!("next: lockturn resume {run}\n")));
         }
         match (self.split, self.left.is_empty()) {
             (true, _) => Exit::PersonMustLook,

@@ -83,7 +83,8 @@ fn words(words: &[String]) -> String {
 }
 
 /// As one word of any POSIX shell.
-fn quote(word: &str) -> String {
+#[must_use]
+pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -29,6 +29,9 @@ fn the_second_operator_is_told_who_the_first_one_is() {
     let quick = lab.at("playbooks/quick.yml").display().to_string();
     let status = lab.say(&["status", &quick]);
     assert!(status.out.contains(&format!("something of the run {run} is left here")), "{}{}", status.out, status.err);
+    let (inventory, state) = (lab.at("inventory.yml"), lab.state_dir());
+    let next = format!("next: lockturn -i {} --state {} resume {run}\n", inventory.display(), state.display());
+    assert!(status.err.contains(&next), "{next}{}", status.err);
     // The cut is over, and what is held says which side of the run it is.
     assert!(status.out.contains("  new\n"), "{}", status.out);
     assert!([Some(6), Some(7)].contains(&status.code), "{:?}", status.code);

@@ -43,7 +43,7 @@ fn goes_back_at_once_or_by_resume(fleet: &Fleet, ended: Ended, before: &Values, 
     if ended.code() == Some(1) {
         ended.with(1, &["ROLLED BACK"]);
     } else {
-        ended.with(6, &["A PERSON MUST LOOK", &format!("{host}  in-doubt"), "lockturn resume"]);
+        ended.with(6, &["A PERSON MUST LOOK", &format!("{host}  in-doubt"), " resume "]);
         fleet.resume().with(1, &["ROLLED BACK"]);
     }
     all_are_old(fleet, before);
@@ -53,7 +53,7 @@ pub(super) fn the_coordinator_is_killed(fleet: &Fleet) {
     let before = fleet.begin();
     held_at(fleet, "worker-1").kill();
     fleet.host("worker-1").sh("rm /run/hold");
-    fleet.rotate(WORKER_SECRET).with(5, &["lockturn resume"]);
+    fleet.rotate(WORKER_SECRET).with(5, &[" resume "]);
     fleet.resume().with(0, &["ROTATED"]);
     all_are_new(fleet, &before);
 }
@@ -128,7 +128,7 @@ pub(super) fn a_host_is_cut_off(fleet: &Fleet) {
     fleet.network.cut_off(&fleet.host("worker-2").port());
     let ended = run.end();
     assert!(began.elapsed() < BOUND, "it took {} s", began.elapsed().as_secs());
-    ended.with(6, &["A PERSON MUST LOOK", "worker-2  in-doubt", "lockturn resume"]);
+    ended.with(6, &["A PERSON MUST LOOK", "worker-2  in-doubt", " resume "]);
     for (name, (own, row)) in fleet.held() {
         let cut_off = name == "worker-2";
         assert!(own == before[&name] || cut_off, "{name} is not back");
