@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::coordinator::Run;
 use crate::inventory::Inventory;
 use crate::journal::JournalError;
-use crate::model::{Event, HostName, Plan, Playbook, Reason, ReasonKind, RunId, Verdict};
+use crate::model::{Event, HostName, Plan, Playbook, Reason, ReasonKind, RunId, Verdict, fold_few};
 use crate::plan::{Draft, HostFacts, HostProblem, settle};
 use crate::report::{describe, hint, plural, summarise};
 use crate::runtime::drive::{DriveError, Voices, drive};
@@ -23,6 +23,9 @@ use crate::runtime::{Fleet, Pair, Surroundings, Vault, clock, random};
 use super::args::Output;
 use super::session::{Session, interrupts, journal, journal_failed, unless_stopped};
 use super::{Args, CliError, Exit, files, say, surroundings};
+
+/// How many names or ranges of names are shown of hosts with the same trouble.
+const NAMES_MAX: usize = 8;
 
 /// What was seen before anything is changed.
 struct Looked {
@@ -181,15 +184,27 @@ fn refused(problems: &[HostProblem]) -> CliError {
     let mut hosts: Vec<&HostName> = problems.iter().map(|problem| &problem.host).collect();
     hosts.dedup();
     let mut text = format!("error: nothing was changed: {} cannot take part\n", plural(hosts.len(), "host"));
-    for HostProblem { host, place, reason } in problems {
+    for (Reason { kind, detail }, place, hosts) in alike(problems) {
         let place = if place.is_empty() { String::new() } else { format!(" {place}:") };
-        let Reason { kind, .. } = reason;
-        let _infallible = writeln!(text, "  {host}:{place} {}: {reason}", kind.label());
+        let hosts = fold_few(hosts, NAMES_MAX);
+        let _infallible = writeln!(text, "  {hosts}:{place} {}: {detail}", kind.label());
         if let Some(hint) = hint(*kind) {
             let _infallible = writeln!(text, "      hint: {hint}");
         }
     }
     CliError::rendered(Exit::Refused, text)
+}
+
+/// Hosts with the same trouble at the same place, in the order of the first of each.
+fn alike(problems: &[HostProblem]) -> Vec<(&Reason, &str, Vec<&HostName>)> {
+    let mut groups: Vec<(&Reason, &str, Vec<&HostName>)> = Vec::new();
+    for HostProblem { host, place, reason } in problems {
+        match groups.iter_mut().find(|(known, at, _)| *known == reason && at == place) {
+            Some((.., hosts)) => hosts.push(host),
+            None => groups.push((reason, place, vec![host])),
+        }
+    }
+    groups
 }
 
 /// Mints, remembers, does.
@@ -286,5 +301,30 @@ pub(super) async fn go(
         }
         Err(DriveError::Journal(error)) => Err(journal_failed(&error, &run)),
         Err(DriveError::Illegal(error)) => Err(CliError::new(exit, error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_way_of_many_is_said_once() {
+        let problem = |host: &str, place: &str, detail: &str| HostProblem {
+            host: host.parse().expect("it is a name"),
+            place: place.to_owned(),
+            reason: Reason::new(ReasonKind::Missing, detail),
+        };
+        let problems = [
+            problem("w-1", "", "no file"),
+            problem("w-2", "", "no file"),
+            problem("w-3", "", "no table"),
+            problem("w-3", "verify", "no file"),
+        ];
+        let text = refused(&problems).message;
+        let lines: Vec<&str> = text.lines().filter(|line| !line.contains("hint: ")).collect();
+        let wanted = ["  w-[1:2]: missing: no file", "  w-3: missing: no table", "  w-3: verify: missing: no file"];
+        assert_eq!(lines[0], "error: nothing was changed: 3 hosts cannot take part");
+        assert_eq!(lines[1..], wanted, "{text}");
     }
 }

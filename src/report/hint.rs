@@ -14,11 +14,9 @@ pub const fn hint(kind: ReasonKind) -> Option<&'static str> {
         K::Throttled => {
             "its sshd drops or bans us (MaxStartups, PerSourcePenalties, fail2ban); wait a minute and try again"
         }
-        K::HostKeyUnknown => {
-            "look at the key on the host itself, then add it: ssh-keyscan -p PORT ADDRESS >> ~/.ssh/known_hosts"
-        }
+        K::HostKeyUnknown => "look at the key on the host itself first, and add it only if it is this one",
         K::HostKeyChanged => {
-            "somebody may stand in between; only after you looked at the key on the host itself: ssh-keygen -R ADDRESS"
+            "somebody may stand in between; forget the known key only after you looked at the one on the host itself"
         }
         K::HostKeyRevoked => "do not log in there; the key was revoked for a reason",
         K::KnownHostsUnreadable => "mend the file, or name another one with --known-hosts",

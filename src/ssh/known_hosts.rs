@@ -188,6 +188,11 @@ impl HostKeys {
         self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
     }
 
+    /// The first of them, where a new key belongs.
+    pub(super) fn first_file(&self) -> Option<String> {
+        self.files.first().map(|file| file.display().to_string())
+    }
+
     /// A line that could not be read, and may have been the host's.
     pub(super) fn bad_line(&self) -> Option<String> {
         self.bad_line.as_ref().map(Place::to_string)
@@ -195,7 +200,7 @@ impl HostKeys {
 }
 
 /// As OpenSSH writes it: lower case, with the port where it is not 22.
-fn lookup_name(address: &str, port: u16) -> String {
+pub(super) fn lookup_name(address: &str, port: u16) -> String {
     let address = address.to_ascii_lowercase();
     if port == 22 { address } else { format!("[{address}]:{port}") }
 }

@@ -11,7 +11,7 @@ use crate::model::{Reason, ReasonKind, harmless};
 
 use super::connector::Endpoint;
 use super::handshake::{Phase, Shared};
-use super::known_hosts::{HostKeys, Trust};
+use super::known_hosts::{HostKeys, Trust, lookup_name};
 use super::settings::Settings;
 
 /// A server that opens more channels to us than this wants something that it will not get.
@@ -95,11 +95,18 @@ impl Guard {
                 let bad = known.bad_line().map(|place| format!(" ({place} cannot be read)")).unwrap_or_default();
                 let detail =
                     format!("`{host}` ({address}:{port}) shows {print}; no key for it is in {}{bad}", known.files());
+                let detail = known.first_file().map_or(detail.clone(), |file| {
+                    format!("{detail}; this adds it: ssh-keyscan -p {port} {address} >> {file}")
+                });
                 Err(Reason::new(ReasonKind::HostKeyUnknown, detail))
             }
             Trust::Changed { place } => Err(Reason::new(
                 ReasonKind::HostKeyChanged,
-                format!("`{host}` ({address}:{port}) shows another key than {place} has: {print}"),
+                format!(
+                    "`{host}` ({address}:{port}) shows another key than {place} has: {print}; this forgets that one: ssh-keygen -R '{}' -f {}",
+                    lookup_name(address, *port),
+                    place.rsplit_once(':').map_or(place.as_str(), |(file, _)| file)
+                ),
             )),
             Trust::Revoked { place } => Err(Reason::new(
                 ReasonKind::HostKeyRevoked,
