@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
     surroundings::harden();
     let args = Args::parse();
     surroundings::log(args.verbose);
-    let again = again::Again::of(&args);
+    let (again, output) = (again::Again::of(&args), args.output);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -55,6 +55,9 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             say::err(&again.in_text(&error.render()));
+            if output == Some(args::Output::Json) {
+                say::out(&again.in_text(&error.json()));
+            }
             error.exit.into()
         }
     }

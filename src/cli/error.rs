@@ -1,5 +1,7 @@
 //! A command that could not do its work: what is true now, and what to do next.
 
+use crate::model::EVENT_VERSION;
+
 use super::Exit;
 
 /// Why a command ended early.
@@ -31,6 +33,15 @@ impl CliError {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// As one event, for `--output json`.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let Self { exit, message, hints, .. } = self;
+        let message = message.strip_prefix("error: ").unwrap_or(message).trim_end();
+        let data = serde_json::json!({"exit": exit.code(), "message": message, "hints": hints});
+        format!("{}\n", serde_json::json!({"v": EVENT_VERSION, "event": "error", "data": data}))
     }
 
     /// As it is printed to standard error.

@@ -1,4 +1,7 @@
 //! One JSON object a line: `{"v":1,"at_ms":…,"elapsed_ms":…,"event":"step-done","data":{…}}`.
+//!
+//! A command that could not do its work says so in one more, the last: `{"v":1,"event":"error","data":{"exit":5,"message":…,"hints":[…]}}`.
+//! It is no fact of a run, so it has no time and is in no ledger.
 
 use std::io::Write;
 

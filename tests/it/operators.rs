@@ -21,6 +21,11 @@ fn the_second_operator_is_told_who_the_first_one_is() {
     let first = in_the_middle(&lab);
     let said = lab.run(lab.rotation(&[])).with(5);
     assert!(said.contains("another run holds") && said.contains("process") && said.contains("since"), "{said}");
+    let refused = lab.run(lab.rotation(&["--output", "json"]));
+    let error: serde_json::Value = serde_json::from_str(refused.out.lines().last().unwrap()).unwrap();
+    assert_eq!((&error["v"], &error["event"], &error["data"]["exit"]), (&1.into(), &"error".into(), &5.into()));
+    assert!(error["data"]["message"].as_str().unwrap().contains("another run holds"), "{error}");
+    refused.with(5);
     let said = lab.say(&["resume"]).with(5);
     assert!(said.contains("process"), "{said}");
     // What only looks waits for nobody.
