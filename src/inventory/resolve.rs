@@ -225,11 +225,12 @@ fn name_jumps(inventory: &mut Inventory, spots: &Spots) -> Vec<Diagnostic> {
                 _ if address.contains(['.', ':']) => {}
                 _ => {
                     let alike = closest(address, names.iter().map(HostName::as_str));
-                    if let Some((alike, spot)) = alike.zip(spots.get(name).and_then(|(_, way)| way.as_ref()))
+                    if let Some(spot) = spots.get(name).and_then(|(_, way)| way.as_ref())
                         && unknown.insert(address.clone())
                     {
                         let message = format!("the inventory has no host `{address}`, so the resolver is asked for it");
-                        let hint = format!("did you mean `{alike}`? If not, `{address}:22` says so");
+                        let alike = alike.map_or(String::new(), |alike| format!("did you mean `{alike}`? If not, "));
+                        let hint = format!("{alike}write its whole name, with the domain, or its address");
                         found.push(spot.problem(Severity::Warning, message, Some(hint)));
                     }
                 }

@@ -242,6 +242,8 @@ fn ways_through_other_hosts_end_somewhere_and_misspelt_ones_are_noticed() {
     assert_eq!(host(&inventory, "w2").jump, [Jump::Host("control".parse().unwrap()), other(None, "10.0.0.1", 22)]);
     assert_eq!(host(&inventory, "w3").jump, []);
     assert!(warnings.contains("no host `contrl`") && warnings.contains("did you mean `control`?"), "{warnings}");
+    let (_, warnings) = read("i.yml", "all: { vars: { jump: nowhere }, hosts: { a: , b: { jump: 'x:2222' } } }");
+    assert!(warnings.contains("no host `nowhere`") && !warnings.contains("no host `x`"), "{warnings}");
     let circle = "all: { hosts: { a: { jump: b }, b: { jump: c }, c: { jump: a } } }";
     assert!(wrong("i.yml", circle).contains("`a` is reached through itself: `a` through `b` through `c` through `a`"));
     // The same private address behind two bastions is two machines.
