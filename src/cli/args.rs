@@ -120,13 +120,20 @@ pub enum Verb {
         unproved: bool,
     },
     /// Show what each host really holds now
+    #[command(
+        after_help = "Examples:\n  lockturn status playbooks/worker-secret.yml\n  lockturn status -l 'workers:!worker-3' playbooks/worker-secret.yml"
+    )]
     Status {
         /// The playbook that says which secrets live where
         playbook: PathBuf,
     },
     /// List the runs
+    #[command(after_help = "Examples:\n  lockturn runs\n  lockturn runs --output json")]
     Runs,
     /// Show one run
+    #[command(
+        after_help = "Examples (the beginning of a run's name is enough):\n  lockturn show 01JD\n  lockturn show 01JD --output json"
+    )]
     Show {
         /// Which run
         run: String,
@@ -169,6 +176,7 @@ pub enum Verb {
 #[derive(Debug, Subcommand)]
 pub enum LedgerVerb {
     /// Prove that no entry was changed, removed or reordered
+    #[command(after_help = "Example:\n  lockturn ledger verify")]
     Verify,
 }
 
@@ -177,7 +185,7 @@ pub enum LedgerVerb {
 pub enum LabVerb {
     /// Start it and keep it up until Ctrl-C
     #[command(
-        after_help = "Example:\n  lockturn lab up --hosts 8\n  (elsewhere) lockturn -i lab/inventory.yml rotate lab/playbooks/worker-secret.yml"
+        after_help = "Example:\n  lockturn lab up --hosts 8\n  (elsewhere) lockturn -i lab/inventory.yml --state lab/state rotate lab/playbooks/worker-secret.yml"
     )]
     Up {
         /// How many workers, besides the control plane
