@@ -11,6 +11,8 @@ use super::{Reporter, plural};
 pub struct Plain<W> {
     out: W,
     silent: bool,
+    /// Whether the last entry was that somebody took the run up.
+    resumed: bool,
     begun: BTreeMap<Step, Begun>,
     connect: (u64, usize),
 }
@@ -26,7 +28,7 @@ struct Begun {
 impl<W: Write> Plain<W> {
     /// Speaks there.
     pub const fn new(out: W) -> Self {
-        Self { out, silent: false, begun: BTreeMap::new(), connect: (0, 0) }
+        Self { out, silent: false, resumed: false, begun: BTreeMap::new(), connect: (0, 0) }
     }
 
     fn say(&mut self, line: &str) {
@@ -67,6 +69,7 @@ impl Plain<Vec<u8>> {
 impl<W: Write + Send> Reporter for Plain<W> {
     fn entry(&mut self, entry: &Entry) {
         let at = entry.elapsed;
+        let resumed = std::mem::replace(&mut self.resumed, matches!(entry.event, Event::Resumed { .. }));
         match &entry.event {
             Event::ConnectBegan { hosts } => {
                 self.connect = (*hosts, 0);
@@ -101,7 +104,7 @@ impl<W: Write + Send> Reporter for Plain<W> {
                 self.ended(*step, at, Some(reason));
             }
             Event::Decided { decision: Decision::Commit, .. } => {
-                self.say("decided: every host proved the new value; it stays");
+                self.say("decided: the new value stays");
             }
             Event::Decided { decision: Decision::Rollback, cause } => {
                 let why = cause.as_ref().map_or(String::new(), |cause| match &cause.host {
@@ -111,6 +114,8 @@ impl<W: Write + Send> Reporter for Plain<W> {
                 self.say(&format!("decided: the whole fleet goes back{why}"));
             }
             Event::LeaseLapsed => self.say("too late: hosts that wait no longer go back by themselves"),
+            // Nothing lies between: a rollback was asked for.
+            Event::Interrupted if resumed => self.say("asked to go back: everybody is brought to the old value"),
             Event::Interrupted => {
                 self.say("interrupted: going to the nearest safe end; once more leaves the run as it is")
             }

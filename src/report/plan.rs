@@ -67,6 +67,7 @@ fn secrets(values: &BTreeMap<ValueId, PlannedValue>) -> Vec<String> {
         let owners: Vec<&HostName> = values.iter().filter_map(|(id, _)| id.owner.as_ref()).collect();
         match (owners.len(), &values[..]) {
             (0, [(_, value)]) => format!("  secret    {secret}: {shape}; held now: {}", value.old),
+            (1, _) => format!("  secret    {secret}: {shape}; 1 value, that of {}", fold_few(owners, NAMES_MAX)),
             (count, _) => format!(
                 "  secret    {secret}: {shape}; {}, one for each of {}",
                 plural(count, "value"),

@@ -33,7 +33,7 @@ pub struct Summary {
     pub proofs: usize,
     /// Hosts in trouble, with what to say of them.
     pub troubles: Vec<(HostName, HostState, Step, String)>,
-    /// Every step that did not end well, also those that the way back has mended since.
+    /// Every step that did not end well since the run was last taken up, also those that the way back has mended since.
     pub failed: Vec<(HostName, Step, String)>,
     /// What made the run go back.
     pub cause: Option<String>,
@@ -67,7 +67,7 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
     };
     // A cut that began under another process's clock was not measured, and is not said to be short.
     let between = |wanted| if cut_before { None } else { Some(ended(wanted)?.since(began?)) };
-    let failed = earlier.iter().chain(entries).filter_map(|entry| match &entry.event {
+    let failed = entries.iter().filter_map(|entry| match &entry.event {
         Event::StepFailed { host, step, reason, .. } if reason.kind != ReasonKind::Fleet => {
             Some((host.clone(), *step, with_hint(reason)))
         }
@@ -159,19 +159,22 @@ impl Summary {
     /// What is true now, in one line.
     fn headline(&self) -> String {
         let hosts = plural(self.states.len(), "host");
+        let (all, are) = if self.states.len() == 1 { (hosts.clone(), "is") } else { (format!("all {hosts}"), "are") };
+        let decided = match self.decision {
+            Some(Decision::Commit) => "; it is decided that the new value stays",
+            Some(Decision::Rollback) | None => "",
+        };
         match self.verdict {
             Some(Verdict::Rotated) if !self.unproved.is_empty() => {
                 format!(
-                    "ROTATED, NOT PROVED  the new secret is in place on all {hosts}; nothing showed that every service took it"
+                    "ROTATED, NOT PROVED  the new secret is in place on {all}; nothing showed that every service took it"
                 )
             }
             Some(Verdict::Rotated) => {
-                format!("ROTATED  all {hosts} are on the new secret, proved; nothing is left behind")
+                format!("ROTATED  {all} {are} on the new secret, proved; nothing is left behind")
             }
             Some(Verdict::RotatedWithDebt) => {
-                format!(
-                    "ROTATED, WITH DEBT  all {hosts} are on the new secret, proved; something is still to be cleaned"
-                )
+                format!("ROTATED, WITH DEBT  {all} {are} on the new secret, proved; something is still to be cleaned")
             }
             Some(Verdict::RolledBack) if !self.back_unproved.is_empty() => {
                 format!(
@@ -179,13 +182,13 @@ impl Summary {
                 )
             }
             Some(Verdict::RolledBack) => {
-                format!("ROLLED BACK  all {hosts} are on the old secret, proved; nothing is lost")
+                format!("ROLLED BACK  {all} {are} on the old secret, proved; nothing is lost")
             }
             Some(Verdict::Refused) => format!("REFUSED  nothing was changed on {hosts}"),
             Some(Verdict::Inconsistent) => {
-                format!("A PERSON MUST LOOK  {} of {hosts} did not reach the end", self.troubles.len())
+                format!("A PERSON MUST LOOK  {} of {hosts} did not reach the end{decided}", self.troubles.len())
             }
-            None => format!("LEFT  the run was left on {hosts}; what they hold is as below"),
+            None => format!("LEFT  the run was left on {hosts}; what they hold is as below{decided}"),
         }
     }
 

@@ -140,6 +140,66 @@ fn a_cut_under_another_processs_clock_was_not_measured() {
     assert_eq!((summary.spread, summary.gap), (None, None));
 }
 
+/// These events after what the ledger has already.
+fn and_then(mut entries: Vec<Entry>, events: Vec<Event>) -> Vec<Entry> {
+    let entry = |event| Entry { at_unix: Millis(0), elapsed: Millis(0), event };
+    entries.extend(events.into_iter().map(entry));
+    entries
+}
+
+#[test]
+fn what_was_mended_by_a_resume_is_not_told_again() {
+    let mut events = vec![Event::Resumed { operator: "op".to_owned() }];
+    for step in [Step::Revert, Step::Reactivate, Step::Reverify, Step::Clean] {
+        events.extend([Event::StepBegan { host: name("b"), step }, Event::StepDone { host: name("b"), step }]);
+    }
+    events.push(Event::RunEnded { verdict: Verdict::RolledBack });
+    insta::assert_snapshot!(summary(&and_then(failed(), events)), @r"
+    ROLLED BACK  all 2 hosts are on the old secret, proved; nothing is lost
+      because of    b, verify: it refuses ·[32mOK·
+      reverted      2  a, b
+    next: lockturn show 01J
+    ");
+}
+
+#[test]
+fn whoever_looks_in_doubt_hears_that_the_new_value_stays() {
+    let mut entries = failed();
+    let verify = |entry: &Entry| matches!(entry.event, Event::StepBegan { step: Step::Verify, .. });
+    entries.truncate(entries.iter().position(verify).unwrap());
+    let mut events = Vec::new();
+    for step in [Step::Verify, Step::Confirm] {
+        events.extend(["a", "b"].map(|host| Event::StepBegan { host: name(host), step }));
+        events.push(Event::StepDone { host: name("a"), step });
+        if step == Step::Verify {
+            events.push(Event::StepDone { host: name("b"), step });
+            events.push(Event::Decided { decision: Decision::Commit, cause: None });
+        }
+    }
+    let reason = Reason::new(ReasonKind::ConnectionLost, "gone");
+    events.push(Event::StepFailed { host: name("b"), step: Step::Confirm, certainty: Certainty::Unknown, reason });
+    events.extend([
+        Event::StepBegan { host: name("a"), step: Step::Clean },
+        Event::StepDone { host: name("a"), step: Step::Clean },
+        Event::RunEnded { verdict: Verdict::Inconsistent },
+    ]);
+    let text = summary(&and_then(entries, events));
+    let headline = "A PERSON MUST LOOK  1 of 2 hosts did not reach the end; it is decided that the new value stays\n";
+    assert!(text.starts_with(headline), "{text}");
+}
+
+#[test]
+fn a_rollback_is_not_said_to_be_an_interruption() {
+    let mut plain = Plain::new(Vec::new());
+    let events = vec![Event::Resumed { operator: "op".to_owned() }, Event::Interrupted, Event::Interrupted];
+    and_then(Vec::new(), events).iter().for_each(|entry| plain.entry(entry));
+    insta::assert_snapshot!(plain.take(), @r"
+    resumed by op
+    asked to go back: everybody is brought to the old value
+    interrupted: going to the nearest safe end; once more leaves the run as it is
+    ");
+}
+
 #[test]
 fn lines_are_few_and_harmless() {
     let mut said = Vec::new();
@@ -251,6 +311,11 @@ fn a_plan_says_once_what_happens_to_many_and_what_nothing_will_prove() {
                 a host that hears nothing for 1 ms goes back by itself, whatever became of us
                 (without root and systemd that does not survive a restart of the host: control, worker-[1:12])
     ");
+    assert!(
+        describe(&fleet(1)).contains("32 random bytes in hex; 1 value, that of worker-1\n"),
+        "{}",
+        describe(&fleet(1))
+    );
     let many = describe(&fleet(10_000));
     assert_eq!(many.lines().count(), describe(&fleet(12)).lines().count());
     assert!(many.contains("worker-[1:10000]  (10000 hosts)"), "{many}");
