@@ -185,7 +185,14 @@ pub enum LedgerVerb {
 pub enum LabVerb {
     /// Start it and keep it up until Ctrl-C
     #[command(
-        after_help = "Example:\n  lockturn lab up --hosts 8\n  (elsewhere) lockturn -i lab/inventory.yml --state lab/state rotate lab/playbooks/worker-secret.yml"
+        after_help = "Example:\n  lockturn lab up --hosts 8\n  (elsewhere) lockturn -i lab/inventory.yml --state lab/state rotate lab/playbooks/worker-secret.yml\n\n\
+                      A word in a host's file makes it misbehave, as in: echo down > lab/hosts/worker-1/fault\n  \
+                      refuses-new-secret   healthy, but takes only the secret that it had before\n  \
+                      fails-to-start       does not start with a new secret\n  \
+                      healthy-but-wrong    healthy, but refuses every secret once its own has changed\n  \
+                      slow-restart 3000    a restart takes so many milliseconds\n  \
+                      down                 drops every connection\n  \
+                      none                 behaves again, as without the file"
     )]
     Up {
         /// How many workers, besides the control plane
@@ -201,7 +208,7 @@ pub enum LabVerb {
         #[arg(long, default_value = "lab")]
         dir: PathBuf,
     },
-    /// Say whether it is up
+    /// Say whether it is up: exit 0, else 4
     Status {
         /// Where it lives
         #[arg(long, default_value = "lab")]

@@ -47,7 +47,8 @@ async fn story(dir: &Path, workers: u32) -> Result<Exit, CliError> {
     expect(second, Exit::RolledBack)?;
     fleet.stop().await;
     say::err(
-        "\n— What to try next —\n\
+        "\nThe second part was meant to go back. All of this was made up and is removed now, so `lockturn show` finds no run of it.\n\
+         \n— What to try next —\n\
          lockturn lab up --hosts 20          keep such a fleet, break it, rotate it\n\
          lockturn init                       an inventory and a playbook of your own\n\
          lockturn plan playbooks/NAME.yml    what a rotation would change, read only\n",

@@ -21,7 +21,7 @@ pub(super) async fn run(verb: &LabVerb) -> Result<Exit, CliError> {
         LabVerb::Status { dir } => {
             let up = running(dir);
             say::out(&up.map_or("down\n".to_owned(), |pid| format!("up, process {pid}\n")));
-            Ok(Exit::Done)
+            Ok(if up.is_some() { Exit::Done } else { Exit::Refused })
         }
     }
 }

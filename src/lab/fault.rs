@@ -1,13 +1,24 @@
 //! What a host of the lab does wrong on purpose.
 //!
-//! **Invariant:** a fault is one word in the host's file `fault`; no file, or a word that is not known, is no fault.
+//! **Invariant:** a fault is one word in the host's file `fault`; no file is no fault, and neither is a word that is not known, but that is said.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::io::Write as _;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use crate::model::harmless;
 
 /// The file in a host's directory that names its fault.
 const FILE: &str = "fault";
+
+/// What can be written there.
+const KNOWN: &str = "none, refuses-new-secret, fails-to-start, healthy-but-wrong, slow-restart MILLISECONDS, down";
+
+/// What was complained of already: the file is read at each connection.
+static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// A misbehaviour of one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,10 +67,19 @@ impl Fault {
         words.next().is_none().then_some(fault)
     }
 
-    /// The fault of the host in this directory, now.
+    /// The fault of the host in this directory, now. A word that is not known is complained of once.
     pub(super) fn of_host(directory: &Path) -> Self {
-        let text = std::fs::read_to_string(directory.join(FILE)).unwrap_or_default();
-        Self::parse(&text).unwrap_or(Self::None)
+        let path = directory.join(FILE);
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        Self::parse(&text).unwrap_or_else(|| {
+            let complaint =
+                format!("{}: no fault is called `{}`; known are {KNOWN}", path.display(), harmless(text.trim()));
+            let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+            if said.insert(complaint.clone()) {
+                let _nobody_listens = writeln!(std::io::stderr(), "warning: {complaint}");
+            }
+            Self::None
+        })
     }
 
     /// Makes it the fault of the host in this directory.
@@ -88,6 +108,9 @@ mod tests {
             assert_eq!(Fault::parse(&format!("{fault}\n")), Some(fault));
         }
         assert_eq!(Fault::parse(""), Some(Fault::None));
+        for known in KNOWN.replace("MILLISECONDS", "70").split(", ") {
+            assert!(Fault::parse(known).is_some(), "{known}");
+        }
         assert_eq!(Fault::parse("slow-restart soon"), None);
         assert_eq!(Fault::parse("down down"), None);
     }

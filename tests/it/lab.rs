@@ -341,3 +341,27 @@ async fn fifty_hosts_start_stop_and_start_again_and_leave_no_process() {
     login(&again, "worker-7").await;
     running.stop().await;
 }
+
+#[test]
+fn a_fault_that_nobody_knows_is_complained_of_and_a_lab_that_is_down_is_no_success() {
+    use std::io::BufRead as _;
+    let scratch = tempfile::tempdir().unwrap();
+    let directory = scratch.path().join("lab");
+    let lab = create(&directory, 1);
+    std::fs::write(lab.host_directory("worker-1").join("fault"), "refuses-new-secrets\n").unwrap();
+    let product = |verb: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lockturn"));
+        command.args(["lab", verb, "--dir"]).arg(&directory);
+        command
+    };
+    assert_eq!(product("status").output().unwrap().status.code(), Some(4));
+    let mut up =
+        product("up").stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut complaint = String::new();
+    let read = std::io::BufReader::new(up.stderr.take().unwrap()).read_line(&mut complaint);
+    up.kill().unwrap();
+    up.wait().unwrap();
+    read.unwrap();
+    assert!(complaint.contains("worker-1/fault: no fault is called `refuses-new-secrets`"), "{complaint}");
+    assert!(complaint.contains("refuses-new-secret, "), "{complaint}");
+}
