@@ -33,6 +33,6 @@ pub use secret::{Fingerprint, FingerprintKey, Secret, hmac_sha256};
 pub use selector::{Effect, Names, Selector, Term};
 pub use sql::{SqlError, SqlPiece, sql_pieces};
 pub use step::{HostState, Step, Verdict};
-pub use text::harmless;
+pub use text::{harmless, quote};
 pub use time::Millis;
 pub use url::Url;

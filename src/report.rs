@@ -11,7 +11,7 @@ mod plan;
 mod progress;
 mod summary;
 
-pub use by_hand::{by_hand, quote, where_by_hand};
+pub use by_hand::{by_hand, where_by_hand};
 pub use hint::hint;
 pub use json::Json;
 pub use plain::Plain;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::report::quote;
+use crate::model::quote;
 
 use super::Args;
 use super::args::USUAL_INVENTORY;

@@ -1,4 +1,4 @@
-//! Text from elsewhere, as it may be shown to a person.
+//! Text from elsewhere, as it may be shown to a person or pasted by one.
 
 /// The most that is shown of one text.
 const SHOWN_CHARS_MAX: usize = 300;
@@ -13,6 +13,17 @@ pub fn harmless(text: &str) -> String {
     text.trim().chars().take(SHOWN_CHARS_MAX).map(|c| if hides(c) { '·' } else { c }).collect()
 }
 
+/// As one word of any POSIX shell.
+#[must_use]
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -22,5 +33,12 @@ mod tests {
         assert_eq!(harmless("\u{1b}[31mred\u{202e}txt\u{200b}\r\n"), "·[31mred·txt·");
         assert_eq!(harmless(&"x".repeat(1_000)).len(), SHOWN_CHARS_MAX);
         assert_eq!(harmless("größe 日本"), "größe 日本");
+    }
+
+    #[test]
+    fn what_a_shell_would_read_differently_is_quoted() {
+        assert_eq!(quote("/opt/nanoclaw/.env"), "/opt/nanoclaw/.env");
+        assert_eq!(quote("/opt/my app/$(id)'s"), r"'/opt/my app/$(id)'\''s'");
+        assert_eq!(quote(""), "''");
     }
 }

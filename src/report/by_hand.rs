@@ -1,6 +1,6 @@
 //! Commands that a person can paste on a host which could not be mended through lockturn.
 
-use crate::model::{Activation, Become, Change, HostPlan, RunId, Step};
+use crate::model::{Activation, Become, Change, HostPlan, RunId, Step, quote};
 
 /// The commands that do by hand what this step could not do; none where only `resume` can.
 ///
@@ -80,27 +80,4 @@ fn beside(run: &RunId, target: &str, number: usize) -> String {
 
 fn words(words: &[String]) -> String {
     words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
-}
-
-/// As one word of any POSIX shell.
-#[must_use]
-pub fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_shell_would_read_differently_is_quoted() {
-        assert_eq!(quote("/opt/nanoclaw/.env"), "/opt/nanoclaw/.env");
-        assert_eq!(quote("/opt/my app/$(id)'s"), r"'/opt/my app/$(id)'\''s'");
-        assert_eq!(quote(""), "''");
-    }
 }

@@ -7,7 +7,7 @@ use russh::client::{self, ChannelOpenHandle, DisconnectReason, Session};
 use russh::keys::{Algorithm, HashAlg, PublicKeyOrCertificate};
 use russh::{Channel, ChannelOpenFailure, Limits, Preferred, cipher, client::Msg};
 
-use crate::model::{Reason, ReasonKind, harmless};
+use crate::model::{Reason, ReasonKind, harmless, quote};
 
 use super::connector::Endpoint;
 use super::handshake::{Phase, Shared};
@@ -93,21 +93,27 @@ impl Guard {
             Trust::Known => Ok(()),
             Trust::Unknown => {
                 let bad = known.bad_line().map(|place| format!(" ({place} cannot be read)")).unwrap_or_default();
-                let detail =
-                    format!("`{host}` ({address}:{port}) shows {print}; no key for it is in {}{bad}", known.files());
-                let detail = known.first_file().map_or(detail.clone(), |file| {
-                    format!("{detail}; this adds it: ssh-keyscan -p {port} {address} >> {file}")
-                });
+                // What is to be pasted stands before a list of files that may be cut off.
+                let adds = known
+                    .first_file()
+                    .map(|file| format!("; to add it: ssh-keyscan -p {port} {} >> {}", quote(address), quote(&file)));
+                let detail = format!(
+                    "`{host}` ({address}:{port}) shows {print}{}; no key for it is in {}{bad}",
+                    adds.unwrap_or_default(),
+                    known.files()
+                );
                 Err(Reason::new(ReasonKind::HostKeyUnknown, detail))
             }
-            Trust::Changed { place } => Err(Reason::new(
-                ReasonKind::HostKeyChanged,
-                format!(
-                    "`{host}` ({address}:{port}) shows another key than {place} has: {print}; this forgets that one: ssh-keygen -R '{}' -f {}",
-                    lookup_name(address, *port),
-                    place.rsplit_once(':').map_or(place.as_str(), |(file, _)| file)
-                ),
-            )),
+            Trust::Changed { place } => {
+                let file = place.rsplit_once(':').map_or(place.as_str(), |(file, _)| file);
+                let name = lookup_name(address, *port);
+                let detail = format!(
+                    "`{host}` ({address}:{port}) shows another key than {place} has: {print}; to forget that one: ssh-keygen -R {} -f {}",
+                    quote(&name),
+                    quote(file)
+                );
+                Err(Reason::new(ReasonKind::HostKeyChanged, detail))
+            }
             Trust::Revoked { place } => Err(Reason::new(
                 ReasonKind::HostKeyRevoked,
                 format!("`{host}` shows the key {print}, which {place} says is revoked"),

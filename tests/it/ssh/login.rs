@@ -71,7 +71,12 @@ async fn several_known_hosts_files_are_one_and_a_revoked_key_in_any_counts() {
     std::fs::write(&all, "[127.0.0.1]:1 nonsense\n").unwrap();
     std::fs::write(&own, "").unwrap();
     refused(connect(Settings::default(), &endpoint).await, ReasonKind::HostKeyUnknown, "all:1 cannot be read");
+    let port = endpoint.port;
+    let adds = format!("ssh-keyscan -p {port} 127.0.0.1 >> {}", server.at("none").display());
+    refused(connect(Settings::default(), &endpoint).await, ReasonKind::HostKeyUnknown, &adds);
     let another = key(9).public_key().to_openssh().unwrap();
     std::fs::write(&own, format!("[127.0.0.?]:* {another}\n")).unwrap();
     refused(connect(Settings::default(), &endpoint).await, ReasonKind::HostKeyChanged, "known_hosts:1");
+    let forgets = format!("ssh-keygen -R '[127.0.0.1]:{port}' -f {}", own.display());
+    refused(connect(Settings::default(), &endpoint).await, ReasonKind::HostKeyChanged, &forgets);
 }
