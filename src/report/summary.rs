@@ -1,6 +1,6 @@
 //! The end of a run, for a tired person: what is true now, what it cost, what to do next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::coordinator::Run;
 use crate::model::{
@@ -33,7 +33,8 @@ pub struct Summary {
     pub proofs: usize,
     /// Hosts in trouble, with what to say of them.
     pub troubles: Vec<(HostName, HostState, Step, String)>,
-    /// Every step that did not end well since the run was last taken up, also those that the way back has mended since.
+    /// Every step that did not end well since the run was last taken up, also those that the way back has mended since; once, however
+    /// often it was tried.
     pub failed: Vec<(HostName, Step, String)>,
     /// What made the run go back.
     pub cause: Option<String>,
@@ -73,6 +74,7 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         }
         _ => None,
     });
+    let mut heard = BTreeSet::new();
     let decision = run.decision();
     let states: BTreeMap<_, _> = run.hosts().iter().map(|(name, host)| (name.clone(), host.state(decision))).collect();
     let troubles: Vec<_> = run
@@ -99,7 +101,7 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         gap: between(Step::Activate),
         proofs: plan.hosts.values().flat_map(|host| &host.verify).filter(|p| p.probe.check.is_proof()).count(),
         left_over: run.hosts().iter().filter(|(_, host)| host.left_over()).map(|(name, _)| name.clone()).collect(),
-        failed: failed.collect(),
+        failed: failed.filter(|said| heard.insert(said.clone())).collect(),
         by_hand: by_hand.filter(|(_, lines)| !lines.is_empty()).collect(),
         states,
         troubles,

@@ -60,6 +60,8 @@ fn a_service_that_cannot_be_proved_back_is_let_go_on_the_operators_word() {
         assert!(said.contains("proof waived: "), "{said}");
         assert!(said.contains("ROLLED BACK, NOT PROVED  the old secret is in place on all 3 hosts"), "{said}");
         assert!(said.contains("not proved    worker-2: "), "{said}");
+        let summed_up = said.split_once("ROLLED BACK, NOT PROVED").unwrap().1;
+        assert_eq!(summed_up.matches(&format!("worker-2  failed in `{step}`")).count(), 1, "{said}");
         assert!(!lab.whole(&before, &format!("let go in {step}")));
         assert_eq!(lab.latest()["verdict"], "rolled-back");
         let shown = lab.say(&["show", &run]).with(0);
