@@ -1,6 +1,6 @@
 //! Commands that a person can paste on a host which could not be mended through lockturn.
 
-use crate::model::{Activation, Become, Change, HostPlan, RunId, Step, quote};
+use crate::model::{Activation, Become, Change, HostPlan, RunId, Step, Switch, quote};
 
 /// The commands that do by hand what this step could not do; none where only `resume` can.
 ///
@@ -69,7 +69,17 @@ fn clean(run: &RunId, host: &HostPlan) -> Vec<String> {
     });
     let (state, lock) = (quote(&format!("{}/{run}", host.state)), quote(&format!("{}/lock", host.state)));
     // The lock may be another run's by now.
-    files.chain([format!("rm -rf -- {state}; if grep -qxF -- {run} {lock}; then rm -f -- {lock}; fi")]).collect()
+    let state = format!("rm -rf -- {state}; if grep -qxF -- {run} {lock}; then rm -f -- {lock}; fi");
+    files.chain(units(run, host.switch)).chain([state]).collect()
+}
+
+/// A process that watches ends by itself, once its directory is gone.
+fn units(run: &RunId, switch: Switch) -> Option<String> {
+    let unit = |name: &str| format!("/etc/systemd/system/{name}-{run}.service");
+    let wanted = unit("multi-user.target.wants/lockturn-boot");
+    let (watch, boot) = (unit("lockturn"), unit("lockturn-boot"));
+    (switch == Switch::Systemd)
+        .then(|| format!("systemctl stop -- lockturn-{run}.service; rm -f -- {wanted} {boot} {watch}"))
 }
 
 /// The directory of a change beside its target, as the program on the host makes it.

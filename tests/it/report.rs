@@ -8,7 +8,7 @@ use lockturn::model::{
     HostPlan, Millis, PLAN_VERSION, Plan, PlannedProbe, PlannedValue, Probe, Reason, ReasonKind, RunId, Step, Strategy,
     Switch, UnitAction, Unreachable, ValueId, Verdict,
 };
-use lockturn::report::{Json, Plain, Progress, Reporter, describe, summarise};
+use lockturn::report::{Json, Plain, Progress, Reporter, by_hand, describe, summarise};
 
 fn name(text: &str) -> HostName {
     text.parse().unwrap()
@@ -127,6 +127,22 @@ fn a_revert_that_fails_is_named_with_what_to_do_and_the_other_is_back() {
       left-overs    b
     next: lockturn resume 01J
     ");
+}
+
+#[test]
+fn what_is_cleaned_by_hand_has_no_units_left() {
+    let mut host = plan().hosts[&name("b")].clone();
+    let units = |host: &HostPlan| by_hand(&id(), host, Step::Clean).join("\n").matches("lockturn-").count();
+    assert_eq!(units(&host), 1, "a process leaves nothing but the directory beside the file");
+    host.switch = Switch::Systemd;
+    assert_eq!(
+        by_hand(&id(), &host, Step::Clean)[1..],
+        [
+            "systemctl stop -- lockturn-01J.service; rm -f -- /etc/systemd/system/multi-user.target.wants/lockturn-boot-01J.service \
+             /etc/systemd/system/lockturn-boot-01J.service /etc/systemd/system/lockturn-01J.service",
+            "rm -rf -- /var/lib/lockturn/01J; if grep -qxF -- 01J /var/lib/lockturn/lock; then rm -f -- /var/lib/lockturn/lock; fi",
+        ]
+    );
 }
 
 #[test]
