@@ -680,6 +680,7 @@ do_arm() {
     lease=$1
     shift
     text="$login$newline$PATH$newline"
+    [ -e "$dir/uncut" ] || say "yes$newline" 2>/dev/null >"$dir/uncut" || { reply no-space "$dir is full"; return; }
     services=''
     for words in "$@"; do services=$services$words$newline; done
     # Whole or not at all: an earlier one may be running, and boot may need it in the middle of this.
@@ -840,7 +841,7 @@ go_back() {
         [ -f "$dir/fired" ] || return
     done
     # Services of a host that was never cut need not know; at boot they start by themselves.
-    if [ "$1" != boot ] && [ -e "$dir/moved" ]; then serve_again; fi
+    if [ "$1" != boot ] && [ ! -s "$dir/uncut" ]; then serve_again; fi
     put "$dir/record" reverted
 }
 
@@ -1051,8 +1052,8 @@ do_cut() {
     ours || return
     guarded || return
     [ -f "$dir/armed" ] || { not_armed; return; }
-    # From here on the services may have to be told of the way back.
-    if ! say '' 2>/dev/null >"$dir/moved"; then reply no-space "$dir is full"; return; fi
+    # From here on the services may have to be told of the way back. What is emptied needs no room.
+    if ! say '' 2>/dev/null >"$dir/uncut"; then reply read-only "$dir cannot be written"; return; fi
     numbers
     # shellcheck disable=SC2086 # numbers, split on purpose
     move old new cut $numbers || { reply "$badkind" "$bad"; return; }
