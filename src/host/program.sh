@@ -737,11 +737,12 @@ set_lease() {
     say "$boot $((seconds + $1))$newline" 2>/dev/null >"$dir/lease.part" && mv -f -- "$dir/lease.part" "$dir/lease"
 }
 
+# is_due [SECONDS]: whether nobody confirmed in time, or would not have in so many seconds.
 is_due() {
     words_of "$dir/lease"
     until=${words#* } since=${words% *}
     clock
-    [ "$boot" != "$since" ] || [ "$seconds" -ge "$until" ]
+    [ "$boot" != "$since" ] || [ "$((seconds + ${1:-0}))" -ge "$until" ]
 }
 
 has_gone_back() {
@@ -819,6 +820,8 @@ write_units() {
 # fire MODE: takes the token, if nobody else has, and goes back.
 fire() {
     mv -- "$dir/armed" "$dir/fired" 2>/dev/null || return 0
+    # Who had been taken back may not have told the services.
+    rm -f -- "$dir/record"
     durable "$dir"
     fired=yes
     go_back "$1"
@@ -1067,13 +1070,13 @@ do_cut() {
 do_revert() {
     ours || return
     # The switch goes the same way: it is kept from it while we are at it, and waited for where it is at it already.
-    if [ -f "$dir/armed" ]; then set_lease 120; fi
+    if [ -f "$dir/armed" ] && is_due 120; then set_lease 120; fi
     wait_for_switch
     numbers
     # shellcheck disable=SC2086 # numbers, split on purpose
     if move new old revert $backwards; then
+        # It stays armed: services run with the new content until they are told, and whoever is to tell them may die.
         put "$dir/record" reverted
-        rm -f -- "$dir/armed"
         reply ok ''
     else
         reply "$badkind" "$bad"
@@ -1113,7 +1116,13 @@ do_which() {
         text="$text$number $which$newline"
     done
     words_of "$dir/record"
-    if [ -f "$dir/confirmed" ]; then words=confirmed; elif [ -f "$dir/armed" ]; then words=armed; elif [ -f "$dir/fired" ]; then words="fired ${words:-on its way}"; fi
+    if [ -f "$dir/confirmed" ]; then
+        words=confirmed
+    elif [ -f "$dir/fired" ]; then
+        words="fired ${words:-on its way}"
+    elif [ -f "$dir/armed" ] && [ "$words" != reverted ]; then
+        words=armed
+    fi
     reply ok "${text}record ${words:-none}"
 }
 

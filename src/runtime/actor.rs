@@ -134,8 +134,8 @@ impl Actor {
                     match request {
                         Request::Lock => self.taken |= answered.is_ok(),
                         Request::Clean => self.taken &= answered.is_err(),
-                        // Whatever a host answered to these, it does not wait for us any longer.
-                        Request::Confirm | Request::Revert => self.lease.set(None),
+                        // Whatever a host answered, it does not wait for us any longer.
+                        Request::Confirm => self.lease.set(None),
                         _ => {}
                     }
                     return answered;

@@ -13,7 +13,7 @@ use super::drive::Outcome;
 use super::inspect::Content;
 use super::vault::{Pair, Vault};
 use super::veil::veil;
-use super::verify::{Direction, Verifier};
+use super::verify::{Direction, Verifier, keep_waiting};
 
 /// Under this name a host keeps the values of the run until it is cleaned.
 pub const KEPT: &str = "values";
@@ -43,7 +43,8 @@ pub async fn perform(actor: &mut Actor, work: &Work, step: Step) -> Outcome {
         Step::Stage => stage(actor, work).await,
         Step::Arm => actor.arm(work.lease, &work.plan.activate).await,
         Step::Cut => plain(actor, &Request::Cut).await,
-        Step::Activate | Step::Reactivate => activate(actor, work).await,
+        Step::Activate => activate(actor, work, Direction::Forward).await,
+        Step::Reactivate => activate(actor, work, Direction::Back).await,
         Step::Verify => work.verifier.verify(actor, work, Direction::Forward).await,
         Step::Reverify => work.verifier.verify(actor, work, Direction::Back).await,
         Step::Confirm => plain(actor, &Request::Confirm).await,
@@ -130,11 +131,11 @@ fn value_lost() -> CallError {
     CallError::Refused(Reason::new(ReasonKind::ValueLost, "the values of this run are not in memory any more"))
 }
 
-async fn activate(actor: &mut Actor, work: &Work) -> Result<(), CallError> {
+async fn activate(actor: &mut Actor, work: &Work, direction: Direction) -> Result<(), CallError> {
     for activation in &work.plan.activate {
         let (Activation::Systemd { deadline, .. } | Activation::Command { deadline, .. }) = activation;
         // One after the other may take longer than any of them.
-        actor.renew_for(deadline.duration() + MARGIN).await?;
+        keep_waiting(actor, direction, deadline.duration() + MARGIN).await?;
         match activation {
             Activation::Systemd { action, unit, deadline } => {
                 let request = Request::ActivateUnit { action: *action, unit, seconds: deadline.secs_ceil() };

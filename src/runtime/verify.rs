@@ -58,7 +58,7 @@ impl Verifier {
         let mut before: Option<Reason> = None;
         loop {
             // The host waits while it is looked at; one that has gone back by itself need not be.
-            actor.renew_for(probe.interval.duration() + TRY_MAX * 2).await?;
+            keep_waiting(actor, direction, probe.interval.duration() + TRY_MAX * 2).await?;
             let now = Millis::from(began.elapsed());
             let tried = match &probe.check {
                 Check::Systemd { active, stable_for } => {
@@ -110,6 +110,17 @@ impl Verifier {
             Direction::Forward => self.futile.cancelled().await,
             Direction::Back => std::future::pending().await,
         }
+    }
+}
+
+/// Makes a host wait until something has ended that takes so long.
+///
+/// # Errors
+/// As [`Actor::renew_for`]. On the way back a host that has gone back by itself was only faster.
+pub async fn keep_waiting(actor: &mut Actor, direction: Direction, longer: Duration) -> Result<(), CallError> {
+    match (direction, actor.renew_for(longer).await) {
+        (Direction::Back, Err(CallError::Refused(_))) => Ok(()),
+        (_, renewed) => renewed,
     }
 }
 

@@ -106,9 +106,9 @@ impl Sim {
             Step::Confirm => world.armed = false,
             Step::Cut => world.new_in_place = true,
             Step::Activate => world.new_running = world.new_in_place,
-            Step::Revert => (world.new_in_place, world.armed) = (false, false),
+            Step::Revert => world.new_in_place = false,
             Step::Reactivate => world.new_running = world.new_in_place,
-            Step::Clean => world.staged = false,
+            Step::Clean => (world.staged, world.armed) = (false, false),
             Step::Lock | Step::Verify | Step::Reverify => {}
         }
     }

@@ -116,16 +116,33 @@ async fn it_goes_back_when_all_that_armed_it_is_dead() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_confirmed_or_taken_back_in_time_is_left_alone() {
+async fn a_host_that_is_confirmed_in_time_is_left_alone() {
     let mut confirmed = Cut::new(SHELLS[0], LEASE_SECONDS).await;
     confirmed.host.ok(&Request::Confirm).await;
-    let mut reverted = Cut::new(SHELLS[0], LEASE_SECONDS).await;
-    reverted.host.ok(&Request::Revert).await;
     tokio::time::sleep(Duration::from_secs(LEASE_SECONDS + 3)).await;
-    assert_eq!((confirmed.holds().as_str(), reverted.holds().as_str()), ("new", "old"));
-    assert_eq!((confirmed.started_with(), reverted.started_with()), (String::new(), String::new()));
-    assert_eq!((watchers(&confirmed.home), watchers(&reverted.home)), (0, 0), "somebody still watches");
+    assert_eq!((confirmed.holds().as_str(), confirmed.started_with().as_str()), ("new", ""));
+    assert_eq!(watchers(&confirmed.home), 0, "somebody still watches");
     confirmed.host.ok(&Request::Confirm).await;
+}
+
+#[tokio::test]
+async fn services_are_told_by_the_host_when_whoever_took_it_back_dies_before_it_tells_them() {
+    for shell in SHELLS {
+        let mut cut = Cut::new(shell, LEASE_SECONDS).await;
+        cut.host.ok(&Request::Revert).await;
+        assert_eq!(cut.host.which().await.record, "reverted");
+        let Cut { home, host, .. } = cut;
+        host.kill().await;
+        // The way back has the time that it needs.
+        end_lease(&home);
+        wait_for(&home.path("started"));
+        assert_eq!(fs::read_to_string(home.path("started")).unwrap(), "old", "{shell:?}");
+        let mut second = ShellHost::start(shell, &home, "01RUN", 2).await;
+        second.ok(&Request::Lock).await;
+        second.ok(&Request::Revert).await;
+        second.ok(&Request::Clean).await;
+        assert_eq!(watchers(&home), 0, "{shell:?}");
+    }
 }
 
 #[tokio::test]
@@ -264,6 +281,13 @@ fn wait_for(file: &std::path::Path) {
         assert!(Instant::now() < until, "there is no {}", file.display());
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// As if its time were over.
+fn end_lease(home: &Home) {
+    let lease = home.path(".lockturn/01RUN/lease");
+    let text = fs::read_to_string(&lease).unwrap();
+    fs::write(&lease, format!("{} 0\n", text.split(' ').next().unwrap())).unwrap();
 }
 
 /// Ends whoever watches this host, as the end of a login may.
