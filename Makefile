@@ -15,7 +15,8 @@ install: ## what the tests need beyond a Rust toolchain and a C compiler
 
 lint: ## form and style
 	cargo fmt --check
-	cargo clippy --locked --all-targets --test real --test hosts -- -D warnings
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --test real --test hosts -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	shellcheck -s sh src/host/program.sh tests/setup/install tests/setup/ansible tests/setup/readers tests/real/dotenv_readers/shell.sh
 	shellcheck -s sh tests/hosts/boot.sh
