@@ -49,8 +49,8 @@ fn a_service_that_cannot_be_proved_back_is_let_go_on_the_operators_word() {
         assert!(said.contains("A PERSON MUST LOOK  1 of 3 hosts"), "{said}");
         assert!(said.contains(&format!("worker-2  inconsistent in `{step}`")), "{said}");
         // What was planned is done again, and that goes wrong again: the way out is named.
-        assert!(said.contains(&format!("next: lockturn resume {run}   does what was planned then")), "{said}");
-        assert!(said.contains(&format!("lockturn rollback {run} --unproved   once you have seen")), "{said}");
+        assert!(said.contains(&format!(" resume {run}   does what was planned then")), "{said}");
+        assert!(said.contains(&format!(" rollback {run} --unproved   once you have seen")), "{said}");
         for verb in ["resume", "rollback"] {
             lab.say(&[verb, &run]).with(6);
         }
