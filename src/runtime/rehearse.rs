@@ -12,8 +12,11 @@ use super::actor::{Actor, STEP_MAX};
 use super::step::Work;
 use super::verify::{lacks, look_at_unit, try_values};
 
-/// How long a service that is well may need for its answer: nothing restarts here.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How long it is tried: nothing restarts here, so a service that is well is well at once.
+const TRIED_MAX: Duration = Duration::from_secs(5);
+
+/// How long one answer may take. It is not cut at the end of the time above: what an answer that was cut short says is not the reason.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// What is in the way on one host, each with where it stands in the playbook. The old value must be taken and one that nobody ever
 /// held be refused: just what the way back will have to prove.
@@ -42,7 +45,7 @@ pub async fn rehearse(actor: &mut Actor, work: &Work) -> Result<Vec<(String, Rea
 /// Tries a probe until it is right, for a short while.
 async fn as_it_is_now(actor: &mut Actor, work: &Work, planned: &PlannedProbe) -> Result<(), CallError> {
     let probe = &planned.probe;
-    let until = Instant::now() + ANSWER_MAX.min(probe.deadline.duration());
+    let until = Instant::now() + TRIED_MAX.min(probe.deadline.duration());
     loop {
         let tried = match &probe.check {
             Check::Systemd { active, .. } => {
@@ -50,7 +53,7 @@ async fn as_it_is_now(actor: &mut Actor, work: &Work, planned: &PlannedProbe) ->
                 look_at_unit(actor, active, no_time, no_time, &mut Stability::default()).await?
             }
             Check::Http { .. } | Check::Command { .. } => {
-                try_values(actor, work, planned, Direction::Back, until).await?
+                try_values(actor, work, planned, Direction::Back, Instant::now() + ANSWER_MAX).await?
             }
         };
         match tried {
