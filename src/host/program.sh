@@ -494,8 +494,12 @@ stage_beside() {
     unlinked=''
     if ! words=$(ln -- "../$name" old 2>&1); then
         unlinked=$words
-        if ! words=$(cp -pP -- "../$name" old 2>&1) || ! same_metadata "../$name" old; then
+        if ! words=$(cp -a -- "../$name" old 2>&1) && ! words=$(cp -pP -- "../$name" old 2>&1); then
             failed "no backup beside $2"
+            return 1
+        fi
+        if ! same_metadata "../$name" old; then
+            kind=metadata-lost detail="owner, mode, ACL or attributes of $2 cannot be kept"
             return 1
         fi
     fi
