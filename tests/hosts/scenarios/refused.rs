@@ -71,8 +71,8 @@ pub(super) fn a_disk_that_gets_full_while_staging(fleet: &Fleet) {
 pub(super) fn a_file_that_may_not_be_replaced(fleet: &Fleet) {
     let before = fleet.begin();
     let host = fleet.host("worker-2");
-    host.sh("chattr +i /opt/nanoclaw/.env");
+    host.sh("cd /opt/nanoclaw && setfattr -n user.note -v kept .env && setfacl -m u:daemon:r .env && chattr +i .env");
     let ended = fleet.rotate(WORKER_SECRET);
-    host.sh("chattr -i /opt/nanoclaw/.env");
+    host.sh("cd /opt/nanoclaw && chattr -i .env && setfattr -x user.note .env && setfacl -b .env");
     refused(fleet, ended, &before, &["worker-2", "read-only"]);
 }
