@@ -36,9 +36,11 @@ impl Run {
         }
         match self.decision {
             None => self.next_forward(),
-            // A host that had gone back before it heard of the decision is brought forward again.
+            Some(Decision::Commit) if self.all_confirmed() => self.next_of(&[Step::Clean]),
+            // A host that had gone back before it heard of the decision is brought forward again. Until everybody has heard of it nobody
+            // is cleaned: should this ledger be lost, a confirmed host is all that tells of the decision.
             Some(Decision::Commit) => {
-                self.next_of(&[Step::Arm, Step::Cut, Step::Activate, Step::Verify, Step::Confirm, Step::Clean])
+                self.next_of(&[Step::Arm, Step::Cut, Step::Activate, Step::Verify, Step::Confirm])
             }
             Some(Decision::Rollback) => self.next_of(&[Step::Revert, Step::Reactivate, Step::Reverify, Step::Clean]),
         }
@@ -98,6 +100,10 @@ impl Run {
             | Step::Clean => self.hosts.keys().filter(|name| may(name)).cloned().collect(),
         };
         if hosts.is_empty() { Pending::Nobody } else { Pending::Begin(hosts) }
+    }
+
+    fn all_confirmed(&self) -> bool {
+        self.hosts.values().all(|host| host.forward == Some(Step::Confirm))
     }
 
     fn under_way(&self) -> bool {

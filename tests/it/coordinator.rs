@@ -50,6 +50,7 @@ struct World {
     new_running: bool,
     armed: bool,
     fired: bool,
+    confirmed: bool,
 }
 
 impl World {
@@ -103,7 +104,7 @@ impl Sim {
         match step {
             Step::Stage => world.staged = true,
             Step::Arm => (world.armed, world.fired) = (true, false),
-            Step::Confirm => world.armed = false,
+            Step::Confirm => (world.armed, world.confirmed) = (false, true),
             Step::Cut => world.new_in_place = true,
             Step::Activate => world.new_running = world.new_in_place,
             Step::Revert => world.new_in_place = false,
@@ -127,6 +128,12 @@ impl Sim {
                 Next::Begin { step, hosts } => {
                     if step == Step::Cut && run.decision().is_none() {
                         assert!(self.world.values().all(|w| w.staged), "somebody moves before everybody can");
+                    }
+                    if step == Step::Clean && run.decision() == Some(Decision::Commit) {
+                        assert!(
+                            self.world.values().all(|w| w.confirmed),
+                            "who tells of the decision, should the journal be lost?"
+                        );
                     }
                     waiting.extend(hosts.iter().map(|h| (h.clone(), step)));
                     hosts.into_iter().map(|host| Event::StepBegan { host, step }).collect()
