@@ -117,7 +117,7 @@ async fn recover(
     let asking = fleet.actors().filter(|(name, _)| involved(name)).map(|(name, actor)| async move {
         let mut actor = actor.lock().await;
         // A host that does not answer now is asked again by its next step, which says so.
-        if let Err(lost @ CallError::Lost(_)) = actor.call(&Request::Lock, STEP_MAX).await {
+        if let Err(lost @ CallError::Lost(_)) = actor.call(&Request::LockAgain, STEP_MAX).await {
             return (name, Err(lost));
         }
         // One that is still armed waits for us from here on; any other says what became of it to its next step.

@@ -306,8 +306,13 @@ do_activate_unit() {
 
 # --- The run's own state ----------------------------------------------------------------------------------------------------
 
-# lock: one run a host, of that run only the newest coordinator, and of that one only the newest session.
+# lock [again]: one run a host, of that run only the newest coordinator, and of that one only the newest session. Whoever held the host
+# takes it again only while it is held: another coordinator may have finished the run and cleaned the host, and must not be followed.
 do_lock() {
+    if [ "${1-}" = again ] && [ ! -f "$dir/session" ]; then
+        reply fenced "this run does not hold the host any more: it was cleaned"
+        return
+    fi
     own_state || return
     words_of "$state/lock"
     if [ "${words:-$run}" = "$run" ] && ! mkdir -p -- "$dir" 2>/dev/null; then reply no-space "$dir cannot be made"; return; fi
@@ -1185,7 +1190,7 @@ lockturn_serve() {
             command) do_command "$@" ;;
             unit) do_unit "$@" ;;
             activate-unit) do_activate_unit "$@" ;;
-            lock) do_lock ;;
+            lock) do_lock "$@" ;;
             keep) do_keep "$@" ;;
             fetch) do_fetch "$@" ;;
             stage-file) do_stage_file "$@" ;;

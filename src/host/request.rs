@@ -61,6 +61,8 @@ pub enum Request<'a> {
     },
     /// Take the host for this run.
     Lock,
+    /// Take the host for this run again, by a new session or a newer coordinator; refused where the run does not hold it any more.
+    LockAgain,
     /// Store bytes in the run's own directory.
     Keep {
         /// Under this name.
@@ -159,7 +161,7 @@ impl Request<'_> {
             Self::Command { .. } => "command",
             Self::Unit { .. } => "unit",
             Self::ActivateUnit { .. } => "activate-unit",
-            Self::Lock => "lock",
+            Self::Lock | Self::LockAgain => "lock",
             Self::Keep { .. } => "keep",
             Self::Fetch { .. } => "fetch",
             Self::StageFile { .. } => "stage-file",
@@ -213,6 +215,7 @@ impl Request<'_> {
                 words
             }
             Self::Renew { lease_seconds } => vec![lease_seconds.to_string()],
+            Self::LockAgain => vec!["again".to_owned()],
             Self::Lock
             | Self::Rehearse
             | Self::Cut
@@ -239,6 +242,7 @@ impl Request<'_> {
             | Self::Unit { .. }
             | Self::ActivateUnit { .. }
             | Self::Lock
+            | Self::LockAgain
             | Self::Fetch { .. }
             | Self::Rehearse
             | Self::Renew { .. }

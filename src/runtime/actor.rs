@@ -58,6 +58,8 @@ struct Live {
     connection: Connection,
     program: HostProgram<ExecReader, ExecWriter>,
     facts: HelloFacts,
+    /// Another coordinator has this host, or has finished with it: nothing is done here any more.
+    fenced: Option<Reason>,
 }
 
 impl Actor {
@@ -110,10 +112,16 @@ impl Actor {
             Request::Hello { run: &self.run, epoch: self.epoch, state_dir: &self.who.state_dir, path: &self.who.path };
         let answer = program.call(&hello, start).await.map_err(|error| error.reason().clone())?;
         let facts = HelloFacts::parse(&answer)?;
-        if self.taken {
-            program.call(&Request::Lock, STEP_MAX).await.map_err(|error| error.reason().clone())?;
+        let mut fenced = None;
+        if self.taken
+            && let Err(error) = program.call(&Request::LockAgain, STEP_MAX).await
+        {
+            match error {
+                CallError::Refused(reason) if reason.kind == ReasonKind::Fenced => fenced = Some(reason),
+                CallError::Refused(reason) | CallError::Lost(reason) => return Err(reason),
+            }
         }
-        Ok(Live { connection, program, facts })
+        Ok(Live { connection, program, facts, fenced })
     }
 
     /// Asks the host, and asks again over a new connection if the answer was lost.
@@ -128,11 +136,15 @@ impl Actor {
                 return Err(CallError::Lost(lost.unwrap_or(reason)));
             }
             let live = self.live.as_mut().expect("it is connected");
+            // The host itself knows whether there is something to clean: there is not, where only the answer to `clean` was lost.
+            if let Some(reason) = live.fenced.clone().filter(|_| !matches!(request, Request::Clean)) {
+                return Err(if lost.is_some() { CallError::Lost(reason) } else { CallError::Refused(reason) });
+            }
             match live.program.call(request, deadline).await {
                 Err(CallError::Lost(reason)) => lost = Some(reason),
                 answered => {
                     match request {
-                        Request::Lock => self.taken |= answered.is_ok(),
+                        Request::Lock | Request::LockAgain => self.taken |= answered.is_ok(),
                         Request::Clean => self.taken &= answered.is_err(),
                         // Whatever a host answered, it does not wait for us any longer.
                         Request::Confirm => self.lease.set(None),
@@ -224,7 +236,8 @@ impl Actor {
     /// Why there is none.
     pub async fn connection(&mut self) -> Result<&Connection, Reason> {
         self.connect().await?;
-        Ok(&self.live.as_ref().expect("it is connected").connection)
+        let live = self.live.as_ref().expect("it is connected");
+        live.fenced.clone().map_or(Ok(&live.connection), Err)
     }
 
     /// Ends the program and the connection.

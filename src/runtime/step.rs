@@ -158,6 +158,6 @@ async fn activate(actor: &mut Actor, work: &Work, direction: Direction) -> Resul
 
 async fn revert(actor: &mut Actor) -> Result<(), CallError> {
     // A host that died in the middle may be locked by an older epoch of this run: take it again, then go back.
-    plain(actor, &Request::Lock).await?;
+    plain(actor, &Request::LockAgain).await?;
     plain(actor, &Request::Revert).await
 }

@@ -306,7 +306,13 @@ async fn one_run_and_the_newest_coordinator(shell: &[&str]) {
     assert_eq!(first.refused(&Request::Lock).await, ReasonKind::Fenced);
     assert_eq!(first.refused(&Request::Cut).await, ReasonKind::Fenced);
     assert_eq!(first.refused(&Request::Clean).await, ReasonKind::Fenced);
+    newer.ok(&Request::LockAgain).await;
     newer.ok(&Request::Clean).await;
+    // Whoever comes late finds nothing that it could take again, and leaves nothing.
+    assert_eq!(first.refused(&Request::LockAgain).await, ReasonKind::Fenced);
+    assert_eq!(first.refused(&Request::Revert).await, ReasonKind::Fenced);
+    first.ok(&Request::Clean).await;
+    assert_eq!(fs::read_dir(home.path(".lockturn")).unwrap().count(), 0);
     other.ok(&Request::Lock).await;
 }
 
