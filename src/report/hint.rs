@@ -31,7 +31,9 @@ pub const fn hint(kind: ReasonKind) -> Option<&'static str> {
         K::ProtocolBroken => "is it an sshd that listens at `port`, and is it up to date?",
         K::ConnectionLost | K::AnswerBroken => "what became of it is unknown; `lockturn resume` asks the host",
         K::HostLocked => "another run holds the host: `lockturn runs` where it was begun, then resume it there",
-        K::Fenced => "another coordinator has taken this run up; let it finish",
+        K::Fenced => {
+            "another coordinator has taken this run up; go on where it remembers it, not with this state directory"
+        }
         K::Fired => "the coordinator was away for longer than the lease; a longer `rollout: lease:` gives it more time",
         K::Missing => "the playbook names something that the host does not have",
         K::Denied => "does the playbook need `become: sudo` there?",

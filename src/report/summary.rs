@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::coordinator::Run;
+use crate::coordinator::{Host, Run};
 use crate::model::{
     Decision, Entry, Event, HostName, HostState, Millis, Plan, Reason, ReasonKind, RunId, Step, Verdict, fold_few,
 };
@@ -85,7 +85,14 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
             Some((name.clone(), host.state(decision), trouble.step, with_hint(&trouble.reason)))
         })
         .collect();
-    let by_hand = troubles.iter().map(|(name, _, step, _)| (name.clone(), to_paste(id, plan, name, &[*step])));
+    // Where another coordinator has been, this one does not know what there is to be mended.
+    let fenced = |name: &HostName| {
+        let trouble = run.hosts().get(name).and_then(Host::trouble);
+        trouble.is_some_and(|trouble| trouble.reason.kind == ReasonKind::Fenced)
+    };
+    let ours = troubles.iter().filter(|(name, ..)| !fenced(name));
+    let by_hand = ours.map(|(name, _, step, _)| (name.clone(), to_paste(id, plan, name, &[*step])));
+    let left_over = run.hosts().iter().filter(|(name, host)| host.left_over() && !fenced(name));
     let cause = run.cause().map(|cause| match (&cause.host, cause.step) {
         (Some(host), Some(step)) => format!("{host}, {step}: {}", cause.reason),
         _ => cause.reason.to_string(),
@@ -100,7 +107,7 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         spread: between(Step::Cut),
         gap: between(Step::Activate),
         proofs: plan.hosts.values().flat_map(|host| &host.verify).filter(|p| p.probe.check.is_proof()).count(),
-        left_over: run.hosts().iter().filter(|(_, host)| host.left_over()).map(|(name, _)| name.clone()).collect(),
+        left_over: left_over.map(|(name, _)| name.clone()).collect(),
         failed: failed.filter(|said| heard.insert(said.clone())).collect(),
         by_hand: by_hand.filter(|(_, lines)| !lines.is_empty()).collect(),
         states,

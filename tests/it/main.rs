@@ -8,6 +8,7 @@ mod check;
 mod coordinator;
 mod docs;
 mod dotenv;
+mod elsewhere;
 mod files;
 mod fleet;
 mod host_program;

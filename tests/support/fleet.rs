@@ -97,6 +97,11 @@ impl Lab {
 
     /// A command of an operator who wants to see and log as much as possible.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
+        self.command_with(&self.state_dir(), words)
+    }
+
+    /// The same with another state directory.
+    pub(crate) fn command_with(&self, state: &Path, words: &[&str]) -> Command {
         let mut command = product();
         command
             .env_clear()
@@ -108,7 +113,7 @@ impl Lab {
             .arg("-i")
             .arg(self.at("inventory.yml"))
             .arg("--state")
-            .arg(self.state_dir())
+            .arg(state)
             .args(words)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
