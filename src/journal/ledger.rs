@@ -49,6 +49,11 @@ pub struct Journal {
     poisoned: bool,
 }
 
+fn busy() -> rusqlite::Error {
+    let words = "another process reads it and does not end".to_owned();
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), Some(words))
+}
+
 /// One run, in a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunSummary {
@@ -91,6 +96,12 @@ impl Journal {
         let mut db = Connection::open(&path)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
+        // An earlier process may have ended because a sync failed. What that one left in the WAL the kernel takes for written, and
+        // whether it is on the disk nobody knows: it is written anew, so that nothing stands behind it.
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| match row.get(0)? {
+            false => Ok(()),
+            true => Err(busy()),
+        })?;
         db.pragma_update(None, "foreign_keys", true)?;
         // Without it `INSERT OR REPLACE` removes rows past the triggers.
         db.pragma_update(None, "recursive_triggers", true)?;

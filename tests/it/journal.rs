@@ -221,3 +221,20 @@ fn a_run_is_found_by_the_beginning_of_its_name() {
     assert_eq!(found("01J"), [other, run()]);
     assert_eq!(found("%"), []);
 }
+
+/// A sync that failed may have lost what it was for, and the kernel takes it for written: an entry behind that would be lost with it.
+#[test]
+fn what_an_earlier_process_may_not_have_brought_to_the_disk_is_written_anew() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dirs = [&here, &there].map(|dir| StateDir::open(&dir.path().join("state")).unwrap());
+    // As it lies there when whoever wrote it was killed.
+    let journal = written(&dirs[0]);
+    for name in ["ledger.db", "ledger.db-wal"] {
+        std::fs::copy(dirs[0].join(name), dirs[1].join(name)).unwrap();
+    }
+    let size = |name: &str| std::fs::metadata(dirs[1].join(name)).unwrap().len();
+    assert!(size("ledger.db-wal") > 0);
+    let next = Journal::open(&dirs[1]).unwrap();
+    assert_eq!(size("ledger.db-wal"), 0, "what comes next stands behind what may not be there");
+    assert_eq!(next.entries(&run()).unwrap(), journal.entries(&run()).unwrap());
+}
