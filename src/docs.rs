@@ -17,6 +17,9 @@ pub mod formats {}
 #[doc = include_str!("docs/protocol.md")]
 pub mod protocol {}
 
+#[doc = include_str!("docs/failure_modes.md")]
+pub mod failure_modes {}
+
 #[doc = include_str!("docs/decisions.md")]
 pub mod decisions {}
 

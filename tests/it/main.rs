@@ -9,6 +9,7 @@ mod coordinator;
 mod docs;
 mod dotenv;
 mod elsewhere;
+mod failures;
 mod files;
 mod fleet;
 mod host_program;
