@@ -8,6 +8,7 @@ mod again;
 mod args;
 mod completions;
 mod demo;
+mod drill;
 mod error;
 mod exit;
 mod files;
@@ -72,6 +73,7 @@ async fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Hosts { selector } => files::hosts(&args, selector),
         Verb::Plan { playbook } => rotate::plan(&args, playbook).await,
         Verb::Rotate { playbook } => rotate::rotate(&args, playbook).await,
+        Verb::Drill { playbook, fault } => drill::run(&args, playbook, *fault).await,
         Verb::Resume { run } => resume::resume(&args, run.as_deref()).await,
         Verb::Rollback { run, unproved } => resume::rollback(&args, run.as_deref(), *unproved).await,
         Verb::Status { playbook } => status::run(&args, playbook).await,

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** no I/O, no clock, no randomness, no async; every other room may import this one, and it imports none.
 
+mod drill;
 mod event;
 mod fold;
 mod names;
@@ -17,6 +18,7 @@ mod text;
 mod time;
 mod url;
 
+pub use drill::{Drill, DrillFault};
 pub use event::{Cause, Certainty, Decision, EVENT_VERSION, Entry, Event};
 pub use fold::{fold, fold_few};
 pub use names::{GroupName, HostName, NAME_BYTES_MAX, NameError, RunId, SecretName};

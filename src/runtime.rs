@@ -15,6 +15,7 @@ pub mod lease;
 pub mod mint;
 pub mod random;
 pub mod rehearse;
+mod silence;
 pub mod step;
 pub mod vault;
 pub mod veil;

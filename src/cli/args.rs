@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::model::Selector;
+use crate::model::{DrillFault, Selector};
 
 /// The inventory if nobody names one.
 pub(super) const USUAL_INVENTORY: &str = "inventory/";
@@ -103,6 +103,21 @@ pub enum Verb {
         /// The playbook
         playbook: PathBuf,
     },
+    /// Rehearse on real hosts: rotate a few of them, break something on purpose, and prove that everybody goes back
+    #[command(
+        after_help = "It asks before it changes anything, and ends on the old secret whatever happens: the new values die with it.\n\
+                      Services restart as in a rotation that goes back. Exit 0: the way back was proved.\n\n\
+                      Examples:\n  lockturn drill playbooks/worker-secret.yml\n  \
+                      lockturn drill playbooks/worker-secret.yml --fault dead-coordinator\n  \
+                      lockturn drill playbooks/worker-secret.yml -l 'worker-3,control' --fault lost-host"
+    )]
+    Drill {
+        /// The playbook; without --limit the fewest hosts that can be rotated without the others take part
+        playbook: PathBuf,
+        /// What goes wrong on purpose
+        #[arg(long, value_enum, default_value_t = FaultName::Proof)]
+        fault: FaultName,
+    },
     /// Finish a run that was left, asking the hosts what they hold
     #[command(after_help = "Example:\n  lockturn resume")]
     Resume {
@@ -170,6 +185,27 @@ pub enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+}
+
+/// What goes wrong in a drill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FaultName {
+    /// Every host proves the new value; then one proof is declared failed, and all go back
+    Proof,
+    /// After the cut one host hears nothing more: it must go back by itself when its lease ends, the others with us
+    LostHost,
+    /// After the cut nobody hears anything: every host must go back by itself when its lease ends
+    DeadCoordinator,
+}
+
+impl From<FaultName> for DrillFault {
+    fn from(name: FaultName) -> Self {
+        match name {
+            FaultName::Proof => Self::Proof,
+            FaultName::LostHost => Self::LostHost,
+            FaultName::DeadCoordinator => Self::DeadCoordinator,
+        }
+    }
 }
 
 /// What to do with the ledger.

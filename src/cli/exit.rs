@@ -61,7 +61,7 @@ impl Exit {
 impl From<Verdict> for Exit {
     fn from(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Rotated => Self::Done,
+            Verdict::Rotated | Verdict::Drilled => Self::Done,
             Verdict::RolledBack => Self::RolledBack,
             Verdict::Refused => Self::Refused,
             Verdict::RotatedWithDebt => Self::Owing,

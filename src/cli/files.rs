@@ -80,7 +80,12 @@ pub(super) fn limited(args: &Args, inventory: &Inventory, draft: Draft) -> Resul
 /// A limit that a verb does not know is never ignored.
 pub(super) fn refuse_limit(args: &Args) -> Result<(), CliError> {
     let knows = match args.verb {
-        Verb::Check { .. } | Verb::Hosts { .. } | Verb::Plan { .. } | Verb::Rotate { .. } | Verb::Status { .. } => true,
+        Verb::Check { .. }
+        | Verb::Hosts { .. }
+        | Verb::Plan { .. }
+        | Verb::Rotate { .. }
+        | Verb::Drill { .. }
+        | Verb::Status { .. } => true,
         Verb::Init { .. }
         | Verb::Resume { .. }
         | Verb::Rollback { .. }
@@ -96,7 +101,7 @@ pub(super) fn refuse_limit(args: &Args) -> Result<(), CliError> {
     if knows || args.limit.is_none() {
         return Ok(());
     }
-    Err(CliError::new(Exit::Usage, "--limit works with check, hosts, plan, rotate and status only")
+    Err(CliError::new(Exit::Usage, "--limit works with check, hosts, plan, rotate, drill and status only")
         .hint("a run that was begun is finished, or taken back, on all of its hosts"))
 }
 

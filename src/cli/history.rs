@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::coordinator::Run;
 use crate::journal::{Journal, JournalError};
-use crate::model::{Entry, Verdict};
+use crate::model::{DrillFault, Entry, Verdict};
 use crate::report::{Json, Plain, Reporter as _, summarise};
 use crate::runtime::clock;
 
@@ -25,15 +25,17 @@ pub(super) fn runs(args: &Args) -> Result<Exit, CliError> {
     };
     for run in runs.iter().rev() {
         let verdict = run.verdict.map_or("unfinished", Verdict::label);
+        let drill = run.drill.map(DrillFault::label);
         let began = clock::iso(run.began_unix);
         if args.output == Some(Output::Json) {
             let line = serde_json::json!({
                 "v": 1, "run": run.run, "playbook": run.playbook, "began": began, "operator": run.operator,
-                "verdict": run.verdict, "unfinished": run.is_unfinished(),
+                "verdict": run.verdict, "unfinished": run.is_unfinished(), "drill": drill,
             });
             say::out(&format!("{line}\n"));
         } else {
-            say::out(&format!("{}  {began}  {verdict:17}  {}  by {}\n", run.run, run.playbook, run.operator));
+            let drill = drill.map_or(String::new(), |fault| format!("  drill: {fault}"));
+            say::out(&format!("{}  {began}  {verdict:17}  {}  by {}{drill}\n", run.run, run.playbook, run.operator));
         }
     }
     if runs.is_empty() {

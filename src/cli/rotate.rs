@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::coordinator::Run;
 use crate::inventory::Inventory;
 use crate::journal::JournalError;
-use crate::model::{Event, HostName, Plan, Playbook, Reason, ReasonKind, RunId, Verdict, fold_few};
+use crate::model::{Drill, Event, HostName, Plan, Playbook, Reason, ReasonKind, RunId, Verdict, fold_few};
 use crate::plan::{Draft, HostFacts, HostProblem, settle};
 use crate::report::{describe, hint, plural, summarise};
 use crate::runtime::drive::{DriveError, Voices, drive};
@@ -55,6 +55,28 @@ pub(super) async fn plan(args: &Args, file: &Path) -> Result<Exit, CliError> {
 /// `rotate`.
 pub(super) async fn rotate(args: &Args, file: &Path) -> Result<Exit, CliError> {
     let (inventory, playbook, draft) = read(args, file)?;
+    look_ask_do(args, &inventory, &playbook, &draft, |plan| Ask {
+        question: format!("Rotate now on {}?", plural(plan.hosts.len(), "host")),
+        drill: None,
+    })
+    .await
+}
+
+/// What is asked once the plan is shown.
+pub(super) struct Ask {
+    pub(super) question: String,
+    /// What goes wrong on purpose, if this is a drill.
+    pub(super) drill: Option<Drill>,
+}
+
+/// Looks, shows the plan, asks, and does it.
+pub(super) async fn look_ask_do(
+    args: &Args,
+    inventory: &Inventory,
+    playbook: &Playbook,
+    draft: &Draft,
+    ask: impl FnOnce(&Plan) -> Ask,
+) -> Result<Exit, CliError> {
     let mut session = Session::open(args)?;
     // Nothing is built upon a ledger that was tampered with.
     session.journal.verify().map_err(journal)?;
@@ -64,14 +86,14 @@ pub(super) async fn rotate(args: &Args, file: &Path) -> Result<Exit, CliError> {
     }
     let mut interrupts = interrupts()?;
     let run = new_run();
-    let looked = unless_stopped(&mut interrupts, look(args, &mut session, &inventory, &playbook, &draft, &run)).await?;
+    let looked = unless_stopped(&mut interrupts, look(args, &mut session, inventory, playbook, draft, &run)).await?;
     session.reporter.finish();
     say::err(&describe(&looked.plan));
-    let hosts = plural(looked.plan.hosts.len(), "host");
-    if !args.yes && !unless_stopped(&mut interrupts, confirm(format!("Rotate now on {hosts}?"))).await? {
+    let Ask { question, drill } = ask(&looked.plan);
+    if !args.yes && !unless_stopped(&mut interrupts, confirm(question)).await? {
         return Err(CliError::new(Exit::Refused, "not confirmed; nothing was changed"));
     }
-    begin(session, run, looked, &mut interrupts).await
+    begin(session, run, looked, drill, &mut interrupts).await
 }
 
 /// Asks on a thread of its own, so that Ctrl-C is heard at the question too.
@@ -212,6 +234,7 @@ async fn begin(
     mut session: Session,
     run: RunId,
     looked: Looked,
+    drill: Option<Drill>,
     interrupts: &mut mpsc::Receiver<()>,
 ) -> Result<Exit, CliError> {
     let Looked { plan, mut fleet, inspected } = looked;
@@ -228,10 +251,15 @@ async fn begin(
     };
     let minted = Event::ValuesMinted { values: vault.fingerprints(&session.key) };
     let mut state = Run::new(&plan);
-    for event in [&began, &minted] {
+    let first: Vec<Event> =
+        [Some(began), drill.clone().map(Event::RunIsDrill), Some(minted)].into_iter().flatten().collect();
+    for event in &first {
         state.apply(event).map_err(|error| CliError::new(Exit::Bug, error.to_string()))?;
     }
-    voices.begin(&run, &plan, &operator, vec![began, minted]).map_err(journal)?;
+    voices.begin(&run, &plan, &operator, first).map_err(journal)?;
+    if let Some(drill) = drill {
+        fleet.drill(drill);
+    }
     let contents = inspected.into_iter().map(|(host, read)| (host, read.contents)).collect();
     go(session, run, plan, state, &mut fleet, vault, contents, interrupts).await
 }
@@ -276,6 +304,9 @@ pub(super) async fn go(
     let exit = match &ended {
         // Exit 0 is a promise that the new value is proved; where the playbook proves nothing a person owes that proof.
         Ok(Verdict::Rotated) if plan.unproved().next().is_some() => Exit::Owing,
+        Ok(Verdict::Drilled) if plan.unproved().next().is_some() => Exit::Owing,
+        // They are back now, but a person must look at their switches.
+        Ok(Verdict::RolledBack) if !state.not_back_by_themselves().is_empty() => Exit::PersonMustLook,
         Ok(Verdict::RolledBack) if state.unproved().next().is_some() => Exit::Owing,
         Ok(verdict) => Exit::from(*verdict),
         Err(DriveError::Abandoned) => Exit::PersonMustLook,

@@ -1,6 +1,6 @@
 //! What to do next: a function of the run's state alone.
 
-use crate::model::{Cause, Decision, Event, HostName, HostState, Step, Verdict};
+use crate::model::{Cause, Decision, Event, HostName, HostState, Reason, ReasonKind, Step, Verdict};
 
 use super::{Host, Run};
 
@@ -57,7 +57,14 @@ impl Run {
                 Pending::UnderWay => return Next::Wait,
             }
         }
-        decide(Decision::Commit, None)
+        match &self.drill {
+            None => decide(Decision::Commit, None),
+            Some(drill) => {
+                let reason = Reason::new(ReasonKind::Drill, "its proof is declared failed: this is a drill");
+                let cause = Cause { host: Some(drill.host.clone()), step: Some(Step::Verify), reason };
+                decide(Decision::Rollback, Some(cause))
+            }
+        }
     }
 
     fn next_of(&self, steps: &[Step]) -> Next {
@@ -124,6 +131,7 @@ impl Run {
             (Some(Decision::Commit), _, true) => Verdict::RotatedWithDebt,
             // What was staged and not removed is a thing that a person must know of.
             (Some(Decision::Rollback) | None, _, true) => Verdict::Inconsistent,
+            (Some(Decision::Rollback) | None, true, false) if self.has_drilled() => Verdict::Drilled,
             (Some(Decision::Rollback) | None, true, false) => Verdict::RolledBack,
             (Some(Decision::Rollback) | None, false, false) => Verdict::Refused,
         }

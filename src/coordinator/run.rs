@@ -1,9 +1,9 @@
 //! A run: its hosts, its one decision, and the one place where they change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::model::{Cause, Decision, Event, HostName, Plan, Reason, ReasonKind, Step, Verdict};
+use crate::model::{Cause, Decision, Drill, Event, HostName, Plan, Reason, ReasonKind, Step, Verdict};
 
 use super::Host;
 
@@ -18,6 +18,12 @@ pub struct Run {
     pub(super) abandoned: bool,
     pub(super) lapsed: bool,
     pub(super) waived: bool,
+    /// What it rehearses. Such a run never stays.
+    pub(super) drill: Option<Drill>,
+    /// Another process took the drill up: it goes back, and has shown nothing.
+    pub(super) drill_left: bool,
+    /// Whose switch was waited for, and whether it had taken its host back.
+    pub(super) watched: BTreeMap<HostName, bool>,
     pub(super) decision: Option<Decision>,
     pub(super) cause: Option<Cause>,
     pub(super) verdict: Option<Verdict>,
@@ -53,6 +59,9 @@ impl Run {
             abandoned: false,
             lapsed: false,
             waived: false,
+            drill: None,
+            drill_left: false,
+            watched: BTreeMap::new(),
             decision: None,
             cause: None,
             verdict: None,
@@ -89,6 +98,14 @@ impl Run {
             | Event::ProbeTried { .. } => return illegal("it is a note, not a fact of a run"),
             Event::RunBegan { .. } if self.began => return illegal("the run has begun already"),
             Event::RunBegan { .. } => self.began = true,
+            Event::RunIsDrill(_) if self.drill.is_some() => return illegal("it is one already"),
+            Event::RunIsDrill(_) if self.hosts.values().any(|host| host.entered) => {
+                return illegal("the run goes on already");
+            }
+            Event::RunIsDrill(drill) if !self.hosts.contains_key(&drill.host) => {
+                return illegal("its host is not in the plan");
+            }
+            Event::RunIsDrill(drill) => self.drill = Some(drill.clone()),
             Event::ValuesMinted { .. } if self.minted => return illegal("a run has one set of values"),
             Event::ValuesMinted { .. } => self.minted = true,
             Event::StepBegan { host, step } => self.begin(host, *step)?,
@@ -111,11 +128,18 @@ impl Run {
                     return illegal("the run has ended");
                 }
                 self.verdict = None;
+                self.drill_left |= self.drill.is_some();
                 self.abandoned |= !self.passed_the_barrier();
                 let decision = self.decision;
                 self.hosts.values_mut().for_each(|host| host.resumed(decision));
             }
             Event::ProofWaived { .. } => self.waive()?,
+            Event::SwitchWatched { host, back, .. } => {
+                if !self.drill.as_ref().is_some_and(|drill| drill.silences(host)) {
+                    return illegal("no drill was silent to this host");
+                }
+                self.watched.insert(host.clone(), *back);
+            }
             Event::RunEnded { verdict } => self.verdict = Some(*verdict),
         }
         Ok(())
@@ -155,6 +179,9 @@ impl Run {
         }
         if self.hosts.values().any(|host| host.doing.is_some()) {
             return illegal("a step is still under way");
+        }
+        if decision == Decision::Commit && self.drill.is_some() {
+            return illegal("a drill never stays");
         }
         if decision == Decision::Commit && self.interrupted {
             return illegal("the operator asked to stop");
@@ -205,6 +232,27 @@ impl Run {
         self.verdict
     }
 
+    /// What it rehearses, if it is a drill.
+    #[must_use]
+    pub const fn drill(&self) -> Option<&Drill> {
+        self.drill.as_ref()
+    }
+
+    /// The hosts that should have gone back by themselves in a drill, and had not.
+    #[must_use]
+    pub fn not_back_by_themselves(&self) -> BTreeSet<&HostName> {
+        self.watched.iter().filter(|(_, back)| !**back).map(|(host, _)| host).collect()
+    }
+
+    /// Whether the drill has shown what it was to show: it was its own fault that took everybody back, in this process, and every switch
+    /// that was waited for did its work.
+    pub(super) fn has_drilled(&self) -> bool {
+        let Some(drill) = &self.drill else { return false };
+        let own = self.cause.as_ref().is_some_and(|cause| cause.reason.kind == ReasonKind::Drill);
+        let watched = |host: &HostName| !drill.silences(host) || self.watched.get(host) == Some(&true);
+        own && !self.drill_left && self.hosts.iter().all(|(name, host)| !host.unproved && watched(name))
+    }
+
     /// The hosts that hold the old content again, and whose services take it by the operator's word: they could not be restarted or
     /// probed as planned.
     pub fn unproved(&self) -> impl Iterator<Item = &HostName> {
@@ -221,7 +269,7 @@ impl Run {
     /// Whether it goes back when it is taken up again: the operator asked to stop, or some new values died with their coordinator.
     #[must_use]
     pub fn would_go_back(&self) -> bool {
-        self.decision.is_none() && (self.interrupted || !self.passed_the_barrier())
+        self.decision.is_none() && (self.interrupted || self.drill.is_some() || !self.passed_the_barrier())
     }
 
     /// What must be decided, if anything: trouble on a host, or the operator's word.
@@ -243,6 +291,7 @@ impl Run {
             None if self.abandoned => {
                 from_run(ReasonKind::ValueLost, "the run was left before the new values lay on every host")
             }
+            None if self.drill_left => from_run(ReasonKind::Interrupted, "a drill that was left goes back"),
             None => from_host(false),
         }
     }
@@ -251,7 +300,7 @@ impl Run {
 /// Whether a run that ended so can be taken up again.
 const fn resumable(verdict: Verdict) -> bool {
     match verdict {
-        Verdict::Rotated | Verdict::RolledBack | Verdict::Refused => false,
+        Verdict::Rotated | Verdict::RolledBack | Verdict::Drilled | Verdict::Refused => false,
         Verdict::RotatedWithDebt | Verdict::Inconsistent => true,
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior, params};
 
-use crate::model::{Decision, Entry, Event, Millis, Plan, RunId, Verdict};
+use crate::model::{Decision, DrillFault, Entry, Event, Millis, Plan, RunId, Verdict};
 
 use super::chain;
 use super::{Broken, JournalError, StateDir};
@@ -65,6 +65,8 @@ pub struct RunSummary {
     pub began_unix: Millis,
     /// Who began it.
     pub operator: String,
+    /// What goes wrong on purpose, if it is a drill.
+    pub drill: Option<DrillFault>,
     /// The decision, once it was made.
     pub decision: Option<Decision>,
     /// What became of it, once it ended.
@@ -77,7 +79,7 @@ impl RunSummary {
     pub const fn is_unfinished(&self) -> bool {
         match self.verdict {
             None | Some(Verdict::RotatedWithDebt | Verdict::Inconsistent) => true,
-            Some(Verdict::Rotated | Verdict::RolledBack | Verdict::Refused) => false,
+            Some(Verdict::Rotated | Verdict::RolledBack | Verdict::Drilled | Verdict::Refused) => false,
         }
     }
 }
@@ -224,8 +226,10 @@ impl Journal {
             match (entry.event, runs.last_mut()) {
                 (Event::RunBegan { run, playbook, operator, .. }, _) => {
                     let began_unix = entry.at_unix;
-                    runs.push(RunSummary { run, playbook, began_unix, operator, decision: None, verdict: None });
+                    let (drill, decision, verdict) = (None, None, None);
+                    runs.push(RunSummary { run, playbook, began_unix, operator, drill, decision, verdict });
                 }
+                (Event::RunIsDrill(drill), Some(run)) => run.drill = Some(drill.fault),
                 (Event::Decided { decision, .. }, Some(run)) => run.decision = Some(decision),
                 (Event::RunEnded { verdict }, Some(run)) => run.verdict = Some(verdict),
                 (Event::Resumed { .. }, Some(run)) => run.verdict = None,

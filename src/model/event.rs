@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fingerprint, HostName, Millis, Reason, RunId, Step, ValueId, Verdict};
+use super::{Drill, Fingerprint, HostName, Millis, Reason, RunId, Step, ValueId, Verdict};
 
 /// The version of the events' format, in the ledger and in `--output json`. A reader refuses a later one.
 pub const EVENT_VERSION: u32 = 1;
@@ -66,6 +66,9 @@ pub enum Event {
         /// The version of lockturn.
         version: String,
     },
+    /// The run is a drill: it goes back whatever its hosts prove. Told with `RunBegan`, all or nothing. (An event and not a field: a
+    /// lockturn that does not know it must not take the run up.)
+    RunIsDrill(Drill),
     /// The new values exist; this is how they will be recognised.
     ValuesMinted {
         /// The fingerprint of each new value.
@@ -118,6 +121,15 @@ pub enum Event {
         /// Who, as `user@machine`.
         operator: String,
     },
+    /// A drill was silent to this host until its lease had ended, and then looked whether it had gone back by itself.
+    SwitchWatched {
+        /// Where.
+        host: HostName,
+        /// How long after the last word that it had heard.
+        after: Millis,
+        /// Whether it had.
+        back: bool,
+    },
     /// The run is over, or stopped where a person must look.
     RunEnded {
         /// With which verdict.
@@ -136,6 +148,7 @@ impl Event {
             Self::HostInspected { .. } => "host-inspected",
             Self::ProbeTried { .. } => "probe-tried",
             Self::RunBegan { .. } => "run-began",
+            Self::RunIsDrill(_) => "run-is-drill",
             Self::ValuesMinted { .. } => "values-minted",
             Self::StepBegan { .. } => "step-began",
             Self::StepDone { .. } => "step-done",
@@ -145,6 +158,7 @@ impl Event {
             Self::Interrupted => "interrupted",
             Self::Resumed { .. } => "resumed",
             Self::ProofWaived { .. } => "proof-waived",
+            Self::SwitchWatched { .. } => "switch-watched",
             Self::RunEnded { .. } => "run-ended",
         }
     }

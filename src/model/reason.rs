@@ -152,6 +152,8 @@ reasons! {
     Interrupted = "interrupted",
     /// The run goes back whatever this host shows, so it was not waited for.
     Fleet = "fleet",
+    /// A drill says so, to see the way back.
+    Drill = "drill",
     /// The values are not on the hosts any more.
     ValueLost = "value-lost",
 }

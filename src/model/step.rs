@@ -96,6 +96,8 @@ words! {
         Rotated = "rotated",
         /// Every host that had moved is back on the old values: proved, or else on the operator's word.
         RolledBack = "rolled-back",
+        /// A drill: the fault was there, and then every host was proved to be back on the old values, in the way that was rehearsed.
+        Drilled = "drilled",
         /// Nobody moved.
         Refused = "refused",
         /// The new values are proved; something is still owed: a host, or a clean-up.

@@ -85,6 +85,18 @@ impl Draft {
         Ok(self)
     }
 
+    /// The smallest part of the fleet that can be touched without the rest: the hosts that share one value with each other, and whatever
+    /// they have to do with. Everybody, where everybody shares one.
+    #[must_use]
+    pub fn canary(&self) -> BTreeSet<HostName> {
+        let holders = self.holders();
+        // The values of one secret are shared alike: one of them stands for all.
+        let mut secrets = BTreeSet::new();
+        let firsts = holders.keys().filter(|value| secrets.insert(&value.secret));
+        let parts = firsts.map(|first| closed_around(first, &holders, &self.hosts));
+        parts.min_by_key(BTreeSet::len).unwrap_or_default()
+    }
+
     /// The draft as far as it is about these hosts, to look at them.
     #[must_use]
     pub fn seen_on(mut self, only: &BTreeSet<HostName>) -> Self {
@@ -104,6 +116,27 @@ impl Draft {
             }
         }
         holders
+    }
+}
+
+/// The hosts of this value, and of every value that would be touched with them.
+fn closed_around(
+    first: &ValueId,
+    holders: &BTreeMap<ValueId, BTreeSet<HostName>>,
+    hosts: &BTreeMap<HostName, DraftHost>,
+) -> BTreeSet<HostName> {
+    let mut part = holders[first].clone();
+    part.extend(first.owner.clone().filter(|owner| hosts.contains_key(owner)));
+    loop {
+        let touched = holders.iter().filter(|(value, holders)| match &value.owner {
+            Some(owner) => part.contains(owner),
+            None => !holders.is_disjoint(&part),
+        });
+        let wider: BTreeSet<HostName> = touched.flat_map(|(_, holders)| holders).chain(&part).cloned().collect();
+        if wider.len() == part.len() {
+            return part;
+        }
+        part = wider;
     }
 }
 

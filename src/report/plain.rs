@@ -87,6 +87,15 @@ impl<W: Write + Send> Reporter for Plain<W> {
                 let hosts = plural(usize::try_from(*hosts).unwrap_or(usize::MAX), "host");
                 self.say(&format!("run {run}: {playbook}, {hosts}"));
             }
+            Event::RunIsDrill(drill) => {
+                self.say(&format!("drill: {}, {}; it ends on the old value", drill.fault.label(), drill.host));
+            }
+            Event::SwitchWatched { host, after, back: true } => {
+                self.say(&format!("{host}: back by itself, {after} after it last heard from us"));
+            }
+            Event::SwitchWatched { host, after, back: false } => {
+                self.say(&format!("{host}: NOT back by itself, {after} after it last heard from us"));
+            }
             Event::StepBegan { step, .. } => {
                 let none = Begun { left: 0, failed: 0, not_waited_for: 0, since: at };
                 self.begun.entry(*step).or_insert(none).left += 1;

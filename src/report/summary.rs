@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::coordinator::{Host, Run};
 use crate::model::{
-    Decision, Entry, Event, HostName, HostState, Millis, Plan, Reason, ReasonKind, RunId, Step, Verdict, fold_few,
+    Decision, Drill, Entry, Event, HostName, HostState, Millis, Plan, Reason, ReasonKind, RunId, Step, Verdict,
+    fold_few,
 };
 
 use super::{by_hand, hint, plural, where_by_hand};
@@ -29,6 +30,12 @@ pub struct Summary {
     pub spread: Option<Millis>,
     /// From the first cut begun to the last service activated: two sides shared no accepted value for at most so long.
     pub gap: Option<Millis>,
+    /// What was rehearsed, if it was a drill.
+    pub drill: Option<Drill>,
+    /// From a drill's fault to the last host that proved the old value.
+    pub back_after: Option<Millis>,
+    /// The hosts whose switch was waited for: how long after our last word they were asked, and whether they had gone back.
+    pub switches: Vec<(HostName, Millis, bool)>,
     /// How many probes of the plan tell an accepted value from a refused one.
     pub proofs: usize,
     /// Hosts in trouble, with what to say of them.
@@ -106,6 +113,12 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         back_unproved: run.unproved().cloned().collect(),
         spread: between(Step::Cut),
         gap: between(Step::Activate),
+        drill: run.drill().cloned(),
+        back_after: entries
+            .iter()
+            .find(|entry| is_drills_fault(&entry.event))
+            .and_then(|fault| Some(ended(Step::Reverify)?.since(fault.elapsed))),
+        switches: entries.iter().filter_map(|entry| watched(&entry.event)).collect(),
         proofs: plan.hosts.values().flat_map(|host| &host.verify).filter(|p| p.probe.check.is_proof()).count(),
         left_over: left_over.map(|(name, _)| name.clone()).collect(),
         failed: failed.filter(|said| heard.insert(said.clone())).collect(),
@@ -113,6 +126,23 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         states,
         troubles,
         cause,
+    }
+}
+
+/// What a drill did on purpose, and the run went back for.
+fn is_drills_fault(event: &Event) -> bool {
+    let reason = match event {
+        Event::StepFailed { reason, .. } => reason,
+        Event::Decided { cause: Some(cause), .. } => &cause.reason,
+        _ => return false,
+    };
+    reason.kind == ReasonKind::Drill
+}
+
+fn watched(event: &Event) -> Option<(HostName, Millis, bool)> {
+    match event {
+        Event::SwitchWatched { host, after, back } => Some((host.clone(), *after, *back)),
+        _ => None,
     }
 }
 
@@ -149,6 +179,7 @@ impl Summary {
         if self.decision == Some(Decision::Commit) {
             lines.extend(self.measured());
         }
+        lines.extend(self.drilled());
         lines.extend(self.whereabouts());
         if !self.back_unproved.is_empty() {
             let names = fold_few(&self.back_unproved, NAMES_MAX);
@@ -185,6 +216,22 @@ impl Summary {
             Some(Verdict::RotatedWithDebt) => {
                 format!("ROTATED, WITH DEBT  {all} {are} on the new secret, proved; something is still to be cleaned")
             }
+            Some(Verdict::Drilled) => {
+                let proved = if self.unproved.is_empty() {
+                    "DRILLED  every host went back and proves"
+                } else {
+                    "DRILLED, NOT PROVED  every host went back and holds"
+                };
+                let after = self.back_after.map_or(String::new(), |after| format!(", {after} after the fault"));
+                format!("{proved} the old secret{after}")
+            }
+            Some(Verdict::RolledBack) if self.switches.iter().any(|(_, _, back)| !back) => {
+                let late = self.switches.iter().filter(|(_, _, back)| !back).map(|(host, ..)| host);
+                format!(
+                    "THE DRILL FAILED  not gone back by itself: {}; {all} {are} on the old secret now, taken back by us",
+                    fold_few(late, NAMES_MAX)
+                )
+            }
             Some(Verdict::RolledBack) if !self.back_unproved.is_empty() => {
                 format!(
                     "ROLLED BACK, NOT PROVED  the old secret is in place on all {hosts}; that every service takes it is the operator's word"
@@ -199,6 +246,34 @@ impl Summary {
             }
             None => format!("LEFT  the run was left on {hosts}; what they hold is as below{decided}"),
         }
+    }
+
+    /// What a drill measured.
+    fn drilled(&self) -> Vec<String> {
+        let Some(drill) = &self.drill else { return Vec::new() };
+        let mut lines = vec![format!("  {:14}{}, {}", "drill", drill.fault.label(), drill.host)];
+        if let Some(spread) = self.spread {
+            lines.push(format!("  {:14}{spread} from the first host's cut to the last one's, at most", "spread"));
+        }
+        // For ten thousand hosts as for three: who was the slowest.
+        if let Some((slowest, after, _)) =
+            self.switches.iter().filter(|(_, _, back)| *back).max_by_key(|(_, after, _)| *after)
+        {
+            let of = plural(self.switches.len(), "host");
+            lines.push(format!(
+                "  {:14}{of} waited for; the slowest host, {slowest}, was back {after} after it last heard from us",
+                "by itself"
+            ));
+        }
+        if matches!(self.verdict, Some(Verdict::RolledBack | Verdict::Refused))
+            && self.switches.iter().all(|(_, _, back)| *back)
+        {
+            lines.push(format!(
+                "  {:14}it ended before its fault was shown, so it has shown nothing: drill again",
+                "not drilled"
+            ));
+        }
+        lines
     }
 
     fn measured(&self) -> Vec<String> {
@@ -281,6 +356,7 @@ impl Summary {
                 ]
             }
             Some(Verdict::Refused | Verdict::RolledBack) => vec![format!("next: lockturn show {run}")],
+            Some(Verdict::Drilled) => Vec::new(),
             Some(Verdict::Rotated) if !self.unproved.is_empty() => {
                 vec!["next: see for yourself that the services take the new value and refuse the old one".to_owned()]
             }

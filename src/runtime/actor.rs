@@ -82,9 +82,7 @@ impl Actor {
     pub async fn connect(&mut self) -> Result<&HelloFacts, Reason> {
         let usable = self.live.as_ref().is_some_and(|live| !live.program.is_over() && !live.connection.is_closed());
         if !usable {
-            if let Some(live) = self.live.take() {
-                live.connection.close().await;
-            }
+            self.hang_up().await;
             self.live = Some(self.open().await?);
         }
         Ok(&self.live.as_ref().expect("it was opened just now").facts)
@@ -238,6 +236,13 @@ impl Actor {
         self.connect().await?;
         let live = self.live.as_ref().expect("it is connected");
         live.fenced.clone().map_or(Ok(&live.connection), Err)
+    }
+
+    /// Does not talk to the host any more, until it is asked something again.
+    pub async fn hang_up(&mut self) {
+        if let Some(live) = self.live.take() {
+            live.connection.close().await;
+        }
     }
 
     /// Ends the program and the connection.

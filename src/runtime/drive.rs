@@ -139,9 +139,12 @@ pub async fn drive(
                             _ => return Err(DriveError::Abandoned),
                         }
                     }
-                    Some(note) = notes.recv() => {
-                        voices.note(note);
-                        continue;
+                    Some(told) = notes.recv() => {
+                        if told.is_note() {
+                            voices.note(told);
+                            continue;
+                        }
+                        vec![told]
                     }
                     Some(ended) = steps.join_next() => ended_together(ended, &mut steps),
                 }

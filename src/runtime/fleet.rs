@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::inventory::{Host, Inventory, Jump};
-use crate::model::{Become, Event, FingerprintKey, HostName, Reason, ReasonKind, RunId, Step};
+use crate::model::{Become, Drill, Event, FingerprintKey, HostName, Reason, ReasonKind, RunId, Step};
 use crate::plan::Draft;
 use crate::ssh::{Connector, Endpoint};
 
@@ -21,6 +21,7 @@ use super::drive::{Outcome, Perform};
 use super::inspect::{Inspected, Purpose, inspect};
 use super::lease::HeldLease;
 use super::rehearse::rehearse;
+use super::silence::Silence;
 use super::step::{Work, perform};
 
 /// How often it is looked whether a lease must be renewed.
@@ -113,6 +114,7 @@ pub struct Fleet {
     leases: Vec<HeldLease>,
     works: BTreeMap<HostName, Work>,
     futile: CancellationToken,
+    silence: Option<Silence>,
 }
 
 impl Fleet {
@@ -135,7 +137,7 @@ impl Fleet {
         let endpoints = whos.iter().map(|who| who.endpoint.clone()).collect();
         let actors = whos.into_iter().map(actor).collect();
         let (works, futile) = (BTreeMap::new(), CancellationToken::new());
-        Self { connector: Arc::clone(connector), endpoints, actors, leases, works, futile }
+        Self { connector: Arc::clone(connector), endpoints, actors, leases, works, futile, silence: None }
     }
 
     /// Cancelled once the run goes back whatever its hosts still show.
@@ -149,6 +151,11 @@ impl Fleet {
         self.connector.unlock(&self.endpoints).await;
         // Whoever waits for Ctrl-C beside us could hear nothing while a person typed: now it is heard first.
         tokio::task::yield_now().await;
+    }
+
+    /// From here on this is done on purpose.
+    pub fn drill(&mut self, drill: Drill) {
+        self.silence = Some(Silence::of(drill));
     }
 
     /// Says what the steps on a host need.
@@ -245,6 +252,10 @@ impl Perform for Fleet {
             let reason = Reason::new(ReasonKind::Missing, format!("`{host}` is in the plan and not in the inventory"));
             return Box::pin(async { Outcome::Unknown(reason) });
         };
+        let drilled = self.silence.as_mut().and_then(|silence| silence.instead(&self.actors, &work, host, step));
+        if let Some(doing) = drilled {
+            return doing;
+        }
         Box::pin(async move { perform(&mut *actor.lock().await, &work, step).await })
     }
 

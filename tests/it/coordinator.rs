@@ -3,6 +3,7 @@
 //! Goal: whatever step fails or loses its answer, on whichever host, and wherever the coordinator dies, the run ends, and the
 //! end is what the hosts really hold. Method: drive `Run::next` with scripted hosts, exhaustively for three hosts.
 
+mod drill;
 mod waiver;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -220,7 +221,7 @@ fn check(sim: &Sim, run: &Run, what: &dyn std::fmt::Debug) {
     match run.verdict().unwrap() {
         Verdict::Rotated => assert!(new == 3 && clean, "{what:?}"),
         Verdict::RotatedWithDebt => assert!(new == 3, "{what:?}"),
-        Verdict::RolledBack | Verdict::Refused => assert!(old == 3 && clean, "{what:?}"),
+        Verdict::RolledBack | Verdict::Drilled | Verdict::Refused => assert!(old == 3 && clean, "{what:?}"),
         Verdict::Inconsistent => {
             let named = run.hosts().values().filter(|h| h.trouble().is_some()).count();
             assert!(named > 0, "a person must look, and no host is named: {what:?}");

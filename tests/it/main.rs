@@ -8,6 +8,7 @@ mod check;
 mod coordinator;
 mod docs;
 mod dotenv;
+mod drill;
 mod elsewhere;
 mod failures;
 mod files;

@@ -235,6 +235,17 @@ fn a_limit_that_would_part_hosts_that_share_a_value_names_those_to_add() {
 }
 
 #[test]
+fn the_smallest_part_is_one_owner_with_its_partners_or_all_who_share_one_value() {
+    let whole = draft(&both_sides(), &select).unwrap();
+    let canary = whole.canary();
+    assert_eq!(canary, hosts(&["w1", "cp"]));
+    assert_eq!(whole.limited(&canary).unwrap().values.len(), 1);
+    let mut fleet = playbook(vec![target("workers", vec![put(dotenv(".env", "S"), None)])]);
+    fleet.secrets.get_mut(&secret()).unwrap().per = None;
+    assert_eq!(draft(&fleet, &select).unwrap().canary(), hosts(&["w1", "w2"]));
+}
+
+#[test]
 fn a_host_that_only_restarts_or_proves_belongs_to_a_limit_too() {
     let mut both = both_sides();
     both.targets.push(target("proxy", Vec::new()));
@@ -245,6 +256,7 @@ fn a_host_that_only_restarts_or_proves_belongs_to_a_limit_too() {
     let limited = |names: &[&str]| draft(&both, &with_proxy).unwrap().limited(&hosts(names));
     assert!(matches!(limited(&["w1", "cp"]), Err(LimitError::Split { missing, .. }) if missing == hosts(&["proxy"])));
     assert_eq!(limited(&["w1", "cp", "proxy"]).unwrap().hosts.len(), 3);
+    assert_eq!(draft(&both, &with_proxy).unwrap().canary(), hosts(&["w1", "cp", "proxy"]));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Debian's OpenSSH server: the real binary against the real thing.
 
 mod agent;
+mod drill;
 mod fleet;
 mod jump;
 mod keys;
