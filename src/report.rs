@@ -3,6 +3,7 @@
 //! **Invariant:** sees events only, holds no value, and never stops a run: when nobody listens any more it falls silent.
 //! Tested through `tests/it/fleet.rs` and `tests/it/report.rs`.
 
+mod aside;
 mod by_hand;
 mod hint;
 mod json;
@@ -11,6 +12,7 @@ mod plan;
 mod progress;
 mod summary;
 
+pub use aside::Aside;
 pub use by_hand::{by_hand, where_by_hand};
 pub use hint::hint;
 pub use json::Json;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::journal::{Journal, JournalError, StateDir, StateLock};
 use crate::model::{FingerprintKey, RunId};
-use crate::report::{Json, Plain, Progress, Reporter};
+use crate::report::{Aside, Json, Plain, Progress, Reporter};
 use crate::runtime::random;
 use crate::ssh::{Connector, Keys, Settings};
 
@@ -62,7 +62,7 @@ impl Session {
         Ok(Self {
             journal: ledger,
             key: Arc::new(key),
-            reporter: reporter(args),
+            reporter: Box::new(Aside::new(reporter(args))),
             since: Instant::now(),
             connector: Arc::new(Connector::new(Settings::default(), keys)),
             cancel: CancellationToken::new(),
