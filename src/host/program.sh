@@ -325,15 +325,46 @@ do_lock() {
     fi
     [ -n "$words" ] || { reply no-space "$state is full"; return; }
     [ "$words" = "$run" ] || { reply host-locked "the run $words holds this host"; return; }
-    words_of "$dir/session"
-    seen=${words%% *}
-    [ "${seen:-0}" -le "$epoch" ] || { reply fenced "a newer coordinator of this run has been here (epoch $seen)"; return; }
-    end_earlier_session || return
-    process "$$"
-    session="$epoch $$ $began"
-    if ! put "$dir/session" "$session"; then reply no-space "$state is full"; return; fi
+    tries=0
+    until take_turn; do
+        # Somebody else did in the middle of that: it is looked again who is the newer one. Or there is no room.
+        tries=$((tries + 1))
+        if [ -n "$refused" ]; then return; fi
+        if [ "$tries" -ge 5 ]; then reply no-space "$state is full"; return; fi
+    done
     durable "$state" "$dir"
     reply ok ''
+}
+
+# take_turn: the next name of all sessions. One file under two names again: of those who looked at the same time one gets it, so that an
+# older one that was slow takes nothing from a newer one.
+take_turn() {
+    refused=''
+    newest_session
+    if [ -n "$words" ] && [ "$words" = "$session" ]; then return 0; fi
+    seen=${words%% *}
+    if [ "${seen:-0}" -gt "$epoch" ]; then
+        refused=yes
+        refuse fenced "a newer coordinator of this run has been here (epoch $seen)"
+        return
+    fi
+    if ! end_earlier_session; then
+        refused=yes
+        return 1
+    fi
+    process "$$"
+    session="$epoch $$ $began"
+    put "$dir/taking-$$" "$session" && ln -- "$dir/taking-$$" "$dir/session$turn" 2>/dev/null
+    taken_turn=$?
+    rm -f -- "$dir/taking-$$" "$dir/taking-$$.part"
+    return "$taken_turn"
+}
+
+# newest_session: sets `words` to the last one that took the host, to nothing if none did, and `turn` to the number after it.
+newest_session() {
+    turn=1
+    while [ -e "$dir/session$turn" ]; do turn=$((turn + 1)); done
+    words_of "$dir/session$((turn - 1))"
 }
 
 # own_state: the directory of all state is there, and nobody else's. Looked at once.
@@ -376,9 +407,8 @@ process() {
 }
 
 # end_earlier_session: a session whose connection broke may still be at work here, or be stopped in the middle. What it did late
-# would undo what this one does, so it is ended first, with all that it started.
+# would undo what this one does, so it is ended first, with all that it started. `words` says who it is.
 end_earlier_session() {
-    words_of "$dir/session"
     words=${words#* }
     earlier=${words% *} its_time=${words#* }
     if [ -z "$words" ] || [ "$earlier" = "$$" ]; then return 0; fi
@@ -415,7 +445,7 @@ put() {
 ours() {
     words_of "$state/lock"
     [ "$words" = "$run" ] || { refuse fenced "this run does not hold the host"; return 1; }
-    words_of "$dir/session"
+    newest_session
     [ "${words%% *}" = "$epoch" ] || { refuse fenced "a newer coordinator of this run has been here (epoch ${words%% *})"; return 1; }
     [ "$words" = "$session" ] || { refuse fenced "another session of this run works on this host"; return 1; }
 }
@@ -455,7 +485,7 @@ enter() {
 
 # remove_beside TARGET N: removes that directory with all that we put there.
 remove_beside() {
-    if enter "$1" "$2" && cd ..; then rm -rf -- "$at"; fi
+    if enter "$1" "$2" && cd ..; then rm -rf -- "$at" && durable .; fi
 }
 
 # stage-file N PATH OLD-SHA256 NEW-SHA256, new content as payload
@@ -886,6 +916,7 @@ end_switch() {
     # One that is just about to start, or to start again, has written down nothing yet.
     bounded 20 systemctl stop "lockturn-$run.service" >/dev/null 2>&1 </dev/null
     rm -f -- "$units/$wants/lockturn-boot-$run.service" "$units/lockturn-boot-$run.service" "$units/lockturn-$run.service"
+    durable "$units" "$units/$wants"
 }
 
 # lockturn_alone MODE STATE RUN: this program without a coordinator, as the switch.
@@ -1138,8 +1169,16 @@ do_which() {
 # clean: nothing of the run stays, and that is looked at.
 do_clean() {
     # Before a session has taken the host nothing is staged.
-    if [ -f "$dir/session" ]; then ours || return; fi
+    if [ -e "$dir/session1" ]; then ours || return; fi
     numbers
+    # Whoever cleans may know less than this host does, from a copy of the ledger that is older than the cut.
+    if [ -e "$dir/uncut" ] && [ ! -s "$dir/uncut" ] && [ ! -f "$dir/confirmed" ] && ! has_gone_back; then
+        for number in $numbers; do
+            if ! change "$number" || ! "which_$kind" 2>/dev/null || [ "$which" != new ]; then continue; fi
+            reply changed "${target:-change $number} holds the new value, and nobody confirmed it"
+            return
+        done
+    fi
     left=''
     for number in $numbers; do
         change "$number"
@@ -1155,6 +1194,8 @@ do_clean() {
     if [ "$words" = "$run" ]; then set -- "$state/lock"; fi
     rm -rf -- "$dir" "$@"
     if [ -e "$dir" ]; then reply denied "$dir could not be removed"; return; fi
+    # What a power cut brought back would hold this host for a run that is over, with both values in it.
+    durable "$state"
     reply ok ''
 }
 

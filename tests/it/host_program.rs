@@ -3,7 +3,7 @@
 //! The shell is `/bin/sh` here; `tests/real` runs the same tests under every shell that hosts have.
 
 #[path = "../support/shell_host.rs"]
-mod shell_host;
+pub(crate) mod shell_host;
 
 #[tokio::test]
 async fn under_bin_sh() {

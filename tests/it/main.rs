@@ -14,6 +14,7 @@ mod failures;
 mod files;
 mod fleet;
 mod host_program;
+mod host_rivals;
 mod inventory;
 mod journal;
 mod killed;

@@ -1,0 +1,106 @@
+//! The program on a host where somebody else knows more, was faster, or cuts the power.
+//!
+//! Goal: what a coordinator with an old copy of the ledger does, and one that was slow, undoes nothing. Method: the real program,
+//! with a tool of the host that waits, or writes down what it is asked.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use lockturn::host::Request;
+use lockturn::model::ReasonKind;
+
+use super::host_program::shell_host::{Home, ShellHost};
+
+const SH: &[&str] = &["/bin/sh"];
+
+/// Puts a script in the place of a tool, for a host that is told so.
+fn tool(home: &Home, name: &str, script: &str) {
+    fs::create_dir_all(home.path("tools")).unwrap();
+    let path = home.path("tools").join(name);
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn wait_for(file: &Path) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !file.exists() {
+        assert!(Instant::now() < until, "{} does not come", file.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_was_cut_is_not_cleaned_by_one_who_does_not_know() {
+    let home = Home::new();
+    let path = home.path(".env");
+    fs::write(&path, "old").unwrap();
+    let mut host = ShellHost::armed(SH, &home, &path, b"old", b"new").await;
+    host.ok(&Request::Cut).await;
+    // Its copy of the ledger is older than the cut: to it nobody moved.
+    let mut other = ShellHost::start(SH, &home, "01RUN", 2).await;
+    other.ok(&Request::Lock).await;
+    assert_eq!(other.refused(&Request::Clean).await, ReasonKind::Changed);
+    assert_eq!(other.which().await.record, "armed", "nothing takes it back any more");
+    other.ok(&Request::Revert).await;
+    other.ok(&Request::Clean).await;
+    assert_eq!(fs::read(&path).unwrap(), b"old");
+    assert_eq!(home.names(), [".env", ".lockturn"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_coordinator_that_was_slow_does_not_take_the_host_from_a_newer_one() {
+    let home = Home::new();
+    let mut first = ShellHost::start(SH, &home, "01RUN", 1).await;
+    first.ok(&Request::Lock).await;
+    first.kill().await;
+    // It has looked who holds the host, and is about to write down that it does.
+    let (at_it, go) = (home.path("at-it"), home.path("go"));
+    let waits = format!(
+        "case \"$*\" in *taking*|*session*) : >'{}'; while [ ! -e '{}' ]; do sleep 0.05; done ;; esac\nexec /bin/mv \"$@\"",
+        at_it.display(),
+        go.display()
+    );
+    tool(&home, "mv", &waits);
+    let mut slow = ShellHost::start(SH, &home, "01RUN", 1).await;
+    slow.hello(1, ".lockturn", "tools").await.unwrap();
+    let locking = tokio::spawn(async move { slow.refused(&Request::Lock).await });
+    wait_for(&at_it);
+    let mut newer = ShellHost::start(SH, &home, "01RUN", 2).await;
+    newer.ok(&Request::Lock).await;
+    fs::write(&go, "").unwrap();
+    assert_eq!(locking.await.unwrap(), ReasonKind::Fenced);
+    fs::write(home.path("f"), "old").unwrap();
+    newer.stage_file(&home.path("f"), b"old", b"new").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_cleaned_is_gone_also_after_a_power_cut() {
+    let home = Home::new();
+    fs::create_dir(home.path("app")).unwrap();
+    let path = home.path("app/.env");
+    fs::write(&path, "old").unwrap();
+    let mut host = ShellHost::armed(SH, &home, &path, b"old", b"new").await;
+    host.ok(&Request::Cut).await;
+    host.ok(&Request::Confirm).await;
+    let synced = home.path("synced");
+    // Where it was asked to sync what, and whether the run was still there.
+    let told = "[ -e .lockturn-01RUN-1 ] && left=left";
+    let state = home.path(".lockturn");
+    let script = format!(
+        "{told}; [ -e '{0}/01RUN' ] && run=run; shift; echo \"$PWD $* ${{left-}} ${{run-}}\" >>'{1}'; exec /bin/sync -- \"$@\"",
+        state.display(),
+        synced.display()
+    );
+    tool(&home, "sync", &script);
+    host.hello(1, ".lockturn", "tools").await.unwrap();
+    host.ok(&Request::Clean).await;
+    let lines = fs::read_to_string(&synced).unwrap();
+    // First what lay beside the target, while the run still knows of it; the run itself last.
+    let beside = format!("{} .  run", home.path("app").display());
+    let run = format!(" {}  ", state.display());
+    let at = |wanted: &dyn Fn(&str) -> bool| lines.lines().position(wanted);
+    let (first, last) = (at(&|line| line == beside), at(&|line| line.ends_with(&run)));
+    assert!(first.is_some() && last.is_some() && first < last, "{lines}");
+}
