@@ -165,6 +165,12 @@ impl Host {
             self.forward = Some(Step::Stage);
             return;
         }
+        if step == Step::Reverify && certainty == Certainty::Failed && !self.woken {
+            // Nobody told its services of the new content, and they may have it all the same: a host that started again in between. So
+            // they are told of the old one.
+            self.woken = true;
+            return;
+        }
         self.trouble = Some(Trouble { step, certainty, reason });
     }
 

@@ -82,6 +82,8 @@ struct Sim {
     lasting: Vec<Fault>,
     /// Hosts whose switch fires just before they are asked to do this.
     fires: Vec<(Step, HostName)>,
+    /// Hosts that start again just before they are asked to go back: their services run with whatever is in place.
+    restarts: Vec<HostName>,
 }
 
 impl Sim {
@@ -98,7 +100,7 @@ impl Sim {
             version: "0".to_owned(),
         };
         let events = vec![began, Event::ValuesMinted { values: BTreeMap::new() }];
-        Self { plan, events, world, faults, lasting: Vec::new(), fires: Vec::new() }
+        Self { plan, events, world, faults, lasting: Vec::new(), fires: Vec::new(), restarts: Vec::new() }
     }
 
     fn effect(world: &mut World, step: Step) {
@@ -158,7 +160,12 @@ impl Sim {
             self.fires.remove(at);
             world.fire();
         }
+        if let (Step::Revert, Some(at)) = (step, self.restarts.iter().position(|who| *who == host)) {
+            self.restarts.remove(at);
+            world.new_running = world.new_in_place;
+        }
         let says_no = match step {
+            Step::Reverify if world.new_running => Some(ReasonKind::NewRefused),
             Step::Cut | Step::Confirm if world.fired => Some(ReasonKind::Fired),
             Step::Verify if !world.new_running => Some(ReasonKind::NewRefused),
             _ => None,
@@ -382,6 +389,19 @@ fn wherever_the_coordinator_dies_for_longer_than_the_lease_resume_ends_the_run_w
         }
     }
     assert!(healed > 5, "only {healed} deaths after the decision");
+}
+
+#[test]
+fn services_that_took_the_new_value_by_themselves_are_told_of_the_old_one() {
+    for host in plan().hosts.keys() {
+        // One host fails in the cut; another one starts again, and its service with it, before it is taken back.
+        let mut sim =
+            Sim::new(faults().into_iter().filter(|f| f.step == Step::Cut && &f.host == host).take(1).collect());
+        sim.restarts = plan().hosts.keys().filter(|other| *other != host).cloned().collect();
+        let run = sim.run(usize::MAX).unwrap();
+        assert_eq!(run.verdict(), Some(Verdict::RolledBack), "{host}");
+        check(&sim, &run, host);
+    }
 }
 
 #[test]
