@@ -1060,7 +1060,11 @@ move() {
     for number in "$@"; do
         change "$number" || continue
         "which_$kind" 2>"$dir/err" || which=unread
-        if [ "$which" = "$to" ]; then continue; fi
+        if [ "$which" = "$to" ]; then
+            # Whoever moved it may have died before it was on the disk.
+            if [ "$kind" = file ] && beside "$target" "$number"; then durable .; fi
+            continue
+        fi
         if [ "$verb" = revert ] && [ "$which" != "$from" ]; then
             if never_cut; then continue; fi
             # Half of a value that we had a program store is ours to take back.
@@ -1097,6 +1101,8 @@ do_cut() {
     [ -f "$dir/armed" ] || { not_armed; return; }
     # From here on the services may have to be told of the way back. What is emptied needs no room.
     if ! say '' 2>/dev/null >"$dir/uncut"; then reply read-only "$dir cannot be written"; return; fi
+    # A host that starts again with the new content must know.
+    durable "$dir/uncut"
     numbers
     # shellcheck disable=SC2086 # numbers, split on purpose
     move old new cut $numbers || { reply "$badkind" "$bad"; return; }

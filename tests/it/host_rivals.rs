@@ -31,6 +31,49 @@ fn wait_for(file: &Path) {
     }
 }
 
+/// What is asked to be on the disk while the host does this: where, what, what lies beside the target, and whether the run is there.
+async fn synced_by(host: &mut ShellHost, home: &Home, request: &Request<'_>) -> Vec<String> {
+    let (synced, state) = (home.path("synced"), home.path(".lockturn"));
+    let script = format!(
+        "for f in .lockturn-01RUN-1; do [ ! -e $f ] || left=left; done; [ ! -e '{0}/01RUN' ] || run=run; shift
+        echo \"$PWD $* ${{left-}} ${{run-}}\" >>'{1}'; exec /bin/sync -- \"$@\"",
+        state.display(),
+        synced.display()
+    );
+    tool(home, "sync", &script);
+    host.hello(1, ".lockturn", "tools").await.unwrap();
+    host.ok(request).await;
+    fs::read_to_string(&synced).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn what_is_in_its_place_already_is_on_the_disk_too() {
+    let home = Home::new();
+    fs::create_dir(home.path("app")).unwrap();
+    let path = home.path("app/.env");
+    fs::write(&path, "old").unwrap();
+    let mut host = ShellHost::armed(SH, &home, &path, b"old", b"new").await;
+    host.ok(&Request::Cut).await;
+    host.ok(&Request::Revert).await;
+    // Whoever did that may have died just before.
+    let lines = synced_by(&mut host, &home, &Request::Revert).await;
+    let wanted = format!("{} . left run", home.path("app").display());
+    assert!(lines.contains(&wanted), "{lines:?}");
+}
+
+#[tokio::test]
+async fn that_there_was_a_cut_is_on_the_disk_before_the_cut() {
+    let home = Home::new();
+    fs::create_dir(home.path("app")).unwrap();
+    let path = home.path("app/.env");
+    fs::write(&path, "old").unwrap();
+    let mut host = ShellHost::armed(SH, &home, &path, b"old", b"new").await;
+    let lines = synced_by(&mut host, &home, &Request::Cut).await;
+    let uncut = lines.iter().position(|line| line.contains("/01RUN/uncut "));
+    let cut = lines.iter().position(|line| line.contains("/app/.lockturn-01RUN-1 .. "));
+    assert!(uncut.is_some() && cut.is_some() && uncut < cut, "{lines:?}");
+}
+
 #[tokio::test]
 async fn a_host_that_was_cut_is_not_cleaned_by_one_who_does_not_know() {
     let home = Home::new();
@@ -84,23 +127,11 @@ async fn what_was_cleaned_is_gone_also_after_a_power_cut() {
     let mut host = ShellHost::armed(SH, &home, &path, b"old", b"new").await;
     host.ok(&Request::Cut).await;
     host.ok(&Request::Confirm).await;
-    let synced = home.path("synced");
-    // Where it was asked to sync what, and whether the run was still there.
-    let told = "[ -e .lockturn-01RUN-1 ] && left=left";
-    let state = home.path(".lockturn");
-    let script = format!(
-        "{told}; [ -e '{0}/01RUN' ] && run=run; shift; echo \"$PWD $* ${{left-}} ${{run-}}\" >>'{1}'; exec /bin/sync -- \"$@\"",
-        state.display(),
-        synced.display()
-    );
-    tool(&home, "sync", &script);
-    host.hello(1, ".lockturn", "tools").await.unwrap();
-    host.ok(&Request::Clean).await;
-    let lines = fs::read_to_string(&synced).unwrap();
+    let lines = synced_by(&mut host, &home, &Request::Clean).await;
     // First what lay beside the target, while the run still knows of it; the run itself last.
     let beside = format!("{} .  run", home.path("app").display());
-    let run = format!(" {}  ", state.display());
-    let at = |wanted: &dyn Fn(&str) -> bool| lines.lines().position(wanted);
+    let run = format!(" {}  ", home.path(".lockturn").display());
+    let at = |wanted: &dyn Fn(&str) -> bool| lines.iter().position(|line| wanted(line));
     let (first, last) = (at(&|line| line == beside), at(&|line| line.ends_with(&run)));
-    assert!(first.is_some() && last.is_some() && first < last, "{lines}");
+    assert!(first.is_some() && last.is_some() && first < last, "{lines:?}");
 }
