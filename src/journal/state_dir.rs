@@ -24,7 +24,13 @@ impl StateDir {
     /// If it cannot be made or written, is another user's, or if others may look into it.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         let io = |source| JournalError::Io { path: path.to_owned(), source };
+        let made: Vec<&Path> = path.ancestors().take_while(|at| !at.as_os_str().is_empty() && !at.exists()).collect();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+        // What is remembered in a directory whose name a power cut takes away is not remembered.
+        for parent in made.into_iter().filter_map(Path::parent) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            File::open(parent).and_then(|dir| dir.sync_all()).map_err(io)?;
+        }
         let metadata = fs::metadata(path).map_err(io)?;
         if metadata.uid() != rustix::process::geteuid().as_raw() {
             return Err(JournalError::Foreign { path: path.to_owned(), owner: metadata.uid() });
