@@ -348,9 +348,10 @@ take_turn() {
         refuse fenced "a newer coordinator of this run has been here (epoch $seen)"
         return
     fi
-    if ! end_earlier_session; then
+    if ! end_session; then
         refused=yes
-        return 1
+        refuse connection-lost "an earlier session of this run hangs on this host and cannot be ended"
+        return
     fi
     process "$$"
     session="$epoch $$ $began"
@@ -406,9 +407,9 @@ process() {
     began=$boot:$1
 }
 
-# end_earlier_session: a session whose connection broke may still be at work here, or be stopped in the middle. What it did late
-# would undo what this one does, so it is ended first, with all that it started. `words` says who it is.
-end_earlier_session() {
+# end_session: a session whose connection broke may still be at work here, or be stopped in the middle. What it did late would undo what
+# we do, so it is ended first, with all that it started. `words` says who it is.
+end_session() {
     words=${words#* }
     earlier=${words% *} its_time=${words#* }
     if [ -z "$words" ] || [ "$earlier" = "$$" ]; then return 0; fi
@@ -433,7 +434,7 @@ end_earlier_session() {
             seconds=$((seconds + 1))
         done
     done
-    [ "$seconds" -lt 5 ] || refuse connection-lost "an earlier session of this run hangs on this host and cannot be ended"
+    [ "$seconds" -lt 5 ]
 }
 
 # put FILE TEXT: a small file, whole or not at all.
@@ -719,7 +720,7 @@ do_arm() {
     lease=$1
     shift
     text="$login$newline$PATH$newline"
-    [ -e "$dir/uncut" ] || say "yes$newline" 2>/dev/null >"$dir/uncut" || { reply no-space "$dir is full"; return; }
+    [ -e "$dir/uncut" ] || [ -e "$dir/cutting" ] || say "yes$newline" 2>/dev/null >"$dir/uncut" || { reply no-space "$dir is full"; return; }
     services=''
     for words in "$@"; do services=$services$words$newline; done
     # Whole or not at all: an earlier one may be running, and boot may need it in the middle of this.
@@ -871,7 +872,7 @@ go_back() {
     tries=0
     numbers
     # shellcheck disable=SC2086 # numbers, split on purpose
-    until move new old revert $backwards; do
+    until end_cut && move new old revert $backwards; do
         put "$dir/record" "stuck: $bad"
         tries=$((tries + 1))
         if [ "$1" = boot ] && [ "$tries" -ge 3 ]; then
@@ -885,6 +886,14 @@ go_back() {
     # Services of a host that was never cut need not know; at boot they start by themselves.
     if [ "$1" != boot ] && [ ! -s "$dir/uncut" ]; then serve_again; fi
     put "$dir/record" reverted
+}
+
+# end_cut: a session in the middle of a cut would bring the new content after we had looked. So it is ended first.
+end_cut() {
+    [ -e "$dir/cutting" ] || return 0
+    bad="a session that cuts cannot be ended"
+    newest_session
+    end_session && { mv -f -- "$dir/cutting" "$dir/uncut" 2>/dev/null || [ ! -e "$dir/cutting" ]; }
 }
 
 # serve_again: what makes the services take the old content, as the playbook makes them take the new one.
@@ -1099,18 +1108,35 @@ do_cut() {
     ours || return
     guarded || return
     [ -f "$dir/armed" ] || { not_armed; return; }
-    # From here on the services may have to be told of the way back. What is emptied needs no room.
-    if ! say '' 2>/dev/null >"$dir/uncut"; then reply read-only "$dir cannot be written"; return; fi
-    # A host that starts again with the new content must know.
-    durable "$dir/uncut"
+    # As long as it has this name the switch ends us before it looks. It has it before we look once more whether the switch has fired:
+    # so either we see that it has, or it sees us. A rename needs no room.
+    [ -e "$dir/cutting" ] || mv -f -- "$dir/uncut" "$dir/cutting" 2>/dev/null || { reply read-only "$dir cannot be written"; return; }
+    cut_armed
+    mv -f -- "$dir/cutting" "$dir/uncut" 2>/dev/null
+    if [ "$cut" = no ]; then
+        reply "$badkind" "$bad"
+    elif [ -f "$dir/armed" ]; then
+        reply ok ''
+    else
+        wait_for_switch
+        # Should it have died there.
+        # shellcheck disable=SC2086 # numbers, split on purpose
+        move new old revert $backwards
+        not_armed
+    fi
+}
+
+# cut_armed: sets `cut` to no if the host is armed and cannot be cut.
+cut_armed() {
+    cut=yes
     numbers
+    [ -f "$dir/armed" ] || return
+    # From here on the services may have to be told of the way back. What is emptied needs no room.
+    if ! say '' 2>/dev/null >"$dir/cutting"; then cut=no badkind=read-only bad="$dir cannot be written"; return; fi
+    # A host that starts again with the new content must know.
+    durable "$dir/cutting"
     # shellcheck disable=SC2086 # numbers, split on purpose
-    move old new cut $numbers || { reply "$badkind" "$bad"; return; }
-    [ ! -f "$dir/armed" ] || { reply ok ''; return; }
-    # The switch fired meanwhile, and may have looked before we moved.
-    # shellcheck disable=SC2086 # numbers, split on purpose
-    move new old revert $backwards
-    not_armed
+    move old new cut $numbers || cut=no
 }
 
 do_revert() {
@@ -1119,8 +1145,9 @@ do_revert() {
     if [ -f "$dir/armed" ] && is_due 120; then set_lease 120; fi
     wait_for_switch
     numbers
+    # The switch may fire just here: then both are at the same files, and the one that finds them moved is not the one that failed.
     # shellcheck disable=SC2086 # numbers, split on purpose
-    if move new old revert $backwards; then
+    if move new old revert $backwards || { [ -f "$dir/fired" ] && wait_for_switch && move new old revert $backwards; }; then
         # It stays armed: services run with the new content until they are told, and whoever is to tell them may die.
         put "$dir/record" reverted
         reply ok ''
@@ -1172,13 +1199,18 @@ do_which() {
     reply ok "${text}record ${words:-none}"
 }
 
+# was_cut: whether the new content may be, or may have been, in place.
+was_cut() {
+    [ -e "$dir/cutting" ] || { [ -e "$dir/uncut" ] && [ ! -s "$dir/uncut" ]; }
+}
+
 # clean: nothing of the run stays, and that is looked at.
 do_clean() {
     # Before a session has taken the host nothing is staged.
     if [ -e "$dir/session1" ]; then ours || return; fi
     numbers
     # Whoever cleans may know less than this host does, from a copy of the ledger that is older than the cut.
-    if [ -e "$dir/uncut" ] && [ ! -s "$dir/uncut" ] && [ ! -f "$dir/confirmed" ] && ! has_gone_back; then
+    if was_cut && [ ! -f "$dir/confirmed" ] && ! has_gone_back; then
         for number in $numbers; do
             if ! change "$number" || ! "which_$kind" 2>/dev/null || [ "$which" != new ]; then continue; fi
             reply changed "${target:-change $number} holds the new value, and nobody confirmed it"

@@ -7,6 +7,7 @@ mod host_attackers;
 mod host_deaths;
 mod host_faults;
 mod host_program;
+mod host_races;
 mod host_switch;
 mod inventory_ansible;
 mod logins;
