@@ -24,6 +24,12 @@ const ASIDE_MAX: Duration = Duration::from_secs(10);
 /// How often a lost host is connected again within one step. More would only delay the decision that the others wait for.
 const RECONNECTS_MAX: u32 = 2;
 
+/// How long a host that is not there may take to start again, in a step in which nobody waits for it. A small machine does.
+const STARTS_AGAIN_MAX: Duration = Duration::from_secs(20);
+
+/// How long it is left alone in between.
+const STARTS_AGAIN_PAUSE: Duration = Duration::from_secs(1);
+
 /// Who is asked, and how.
 #[derive(Debug, Clone)]
 pub struct Who {
@@ -50,6 +56,8 @@ pub struct Actor {
     /// Whether the host was taken for this run. A new session then takes it first: only the newest one may change anything, and what
     /// an earlier one left hanging is ended.
     taken: bool,
+    /// Whether a host that starts again is waited for.
+    patient: bool,
     /// Until when an armed host waits for us.
     lease: HeldLease,
 }
@@ -66,13 +74,49 @@ impl Actor {
     /// A host that is not connected yet.
     #[must_use]
     pub fn new(who: Who, run: RunId, epoch: u64, connector: Arc<Connector>, cancel: CancellationToken) -> Self {
-        Self { who, run, epoch, connector, cancel, live: None, taken: false, lease: HeldLease::default() }
+        Self {
+            who,
+            run,
+            epoch,
+            connector,
+            cancel,
+            live: None,
+            taken: false,
+            patient: false,
+            lease: HeldLease::default(),
+        }
     }
 
     /// The host.
     #[must_use]
     pub const fn who(&self) -> &Who {
         &self.who
+    }
+
+    /// From here on a host that is not there now is waited for a while, or not: worth it where it keeps nobody waiting, because the run
+    /// is decided.
+    pub const fn be_patient(&mut self, patient: bool) {
+        self.patient = patient;
+    }
+
+    async fn connect_patiently(&mut self) -> Result<(), Reason> {
+        let mut last = None;
+        // One that is silent has been waited for already. One that refuses, or has no network yet, may be about to start.
+        let starting = |kind| matches!(kind, ReasonKind::ConnectionRefused | ReasonKind::Unreachable);
+        let connected = tokio::time::timeout(STARTS_AGAIN_MAX, async {
+            loop {
+                match self.connect().await {
+                    Err(reason) if starting(reason.kind) => last = Some(reason),
+                    connected => return connected.map(drop),
+                }
+                tokio::time::sleep(STARTS_AGAIN_PAUSE).await;
+            }
+        });
+        match (connected.await, last) {
+            (Ok(connected), _) => connected,
+            (Err(_), Some(reason)) => Err(reason),
+            (Err(_), None) => self.connect().await.map(drop),
+        }
     }
 
     /// Makes sure that the program on the host answers.
@@ -129,7 +173,8 @@ impl Actor {
     pub async fn call(&mut self, request: &Request<'_>, deadline: Duration) -> Result<Secret, CallError> {
         let mut lost = None;
         for _ in 0..=RECONNECTS_MAX {
-            if let Err(reason) = self.connect().await {
+            let connected = if self.patient { self.connect_patiently().await } else { self.connect().await.map(drop) };
+            if let Err(reason) = connected {
                 // What an earlier request did is not taken back by this one being impossible: the host's state is unknown.
                 return Err(CallError::Lost(lost.unwrap_or(reason)));
             }

@@ -38,6 +38,7 @@ pub struct Work {
 
 /// Does one step on one host.
 pub async fn perform(actor: &mut Actor, work: &Work, step: Step) -> Outcome {
+    actor.be_patient(matches!(step, Step::Confirm | Step::Revert | Step::Clean));
     let done = match step {
         Step::Lock => plain(actor, &Request::Lock).await,
         Step::Stage => stage(actor, work).await,

@@ -4,5 +4,6 @@ mod before_login;
 mod jump;
 mod living;
 mod login;
+mod patience;
 mod programs;
 mod server;
