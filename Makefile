@@ -1,6 +1,6 @@
 # What a person types. Everything else is a #[test].
 
-.PHONY: help demo test install lint test-rust test-real test-hosts bench bench-scale man
+.PHONY: help demo test install lint test-rust test-real test-hosts battery bench bench-scale man
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -19,7 +19,7 @@ lint: ## form and style
 	cargo clippy --locked --test real --test hosts -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	shellcheck -s sh src/host/program.sh tests/setup/install tests/setup/ansible tests/setup/readers tests/real/dotenv_readers/shell.sh
-	shellcheck -s sh tests/hosts/boot.sh
+	shellcheck -s sh tests/hosts/boot.sh tests/hosts/guest/stand.sh tests/hosts/guest/stranger.sh
 
 test-rust: ## what needs no packages: the same as plain `cargo test`
 	cargo test --locked
@@ -30,6 +30,10 @@ test-real: ## OpenSSH, other shells, SQLite, readers of .env files, Ansible
 test-hosts: ## real systemd hosts, Debian 12 and 13, in containers of their own (needs root)
 	sh tests/setup/install hosts
 	cargo test --locked --test hosts
+
+battery: ## what takes too long for every change: power cuts and partitions at every moment, on such hosts (needs root)
+	sh tests/setup/install hosts
+	cargo test --locked --test hosts -- --battery
 
 bench: ## lockturn against its peers on OpenSSH hosts; BENCH='--hosts 20 --rounds 1' for less
 	cargo build --release --locked

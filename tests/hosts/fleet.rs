@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use super::base::Suite;
 use super::guest::{Guest, Role, env};
 use super::host::Host;
@@ -130,6 +132,8 @@ impl Fleet {
                 fs::write(host.path("/opt/nanoclaw/cockpit/.env"), &text).unwrap();
             }
             let unit = host.role.unit();
+            // A scenario may cut the power, and what it begins with must not be lost.
+            host.sh("sync -f /opt/nanoclaw");
             host.sh("rm -f /opt/nanoclaw/only-starts-with /opt/nanoclaw/trusts /run/hold");
             host.sh(&format!("systemctl reset-failed {unit} && systemctl restart {unit}"));
             host.serves();
@@ -175,20 +179,20 @@ impl Fleet {
     #[track_caller]
     pub(crate) fn holds(&self, values: &Values) {
         assert!(self.agreed() == *values, "the hosts hold other values");
-        for host in &self.hosts {
+        self.each(|host| {
             let taken = self.answers(host, values);
             assert!(taken.iter().all(|(name, code)| *code == right(name)), "{}: {taken:?}", host.name);
-        }
+        });
     }
 
     /// The running processes refuse these values.
     #[track_caller]
     pub(crate) fn refuses(&self, values: &Values, of: &[&str]) {
-        for host in &self.hosts {
+        self.each(|host| {
             let answers = self.answers(host, values);
             let of = answers.iter().filter(|(name, _)| of.contains(&name.as_str()));
             assert!(of.clone().all(|(_, code)| code == "401"), "{}: {answers:?}", host.name);
-        }
+        });
     }
 
     /// What the process on a host says to each value that it should know.
@@ -203,6 +207,13 @@ impl Fleet {
         known.iter().map(|(name, _)| (*name).clone()).zip(said.lines().map(str::to_owned)).collect()
     }
 
+    /// The value with which the service of a worker was first started since its host was.
+    pub(crate) fn first_started_with(&self, name: &str, value: &str) -> bool {
+        let started = fs::read_to_string(self.host(name).path("/run/nanoclaw/started")).unwrap();
+        let fingerprint: String = Sha256::digest(value).iter().map(|byte| format!("{byte:02x}")).collect();
+        started.lines().next() == Some(fingerprint.as_str())
+    }
+
     /// What the hosts themselves have to say after a failure.
     pub(crate) fn last_words(&self) {
         for host in &self.hosts {
@@ -214,11 +225,11 @@ impl Fleet {
     /// Nothing of any run is on any host.
     #[track_caller]
     pub(crate) fn is_clean(&self) {
-        for host in &self.hosts {
+        self.each(|host| {
             let look = "find / -xdev -name '.lockturn*'; find /var/lib/lockturn -mindepth 1 2>/dev/null; \
                         find /etc/systemd /run/systemd -name '*lockturn*'; true";
             assert_eq!(host.sh(look), "", "{}: a run left something", host.name);
-        }
+        });
     }
 }
 

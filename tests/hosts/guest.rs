@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::base::Suite;
 use super::network::Address;
+use super::stand::TOOLS;
 use super::tools::{random_hex, run};
 
 /// The user who logs in.
@@ -109,6 +110,9 @@ impl Guest<'_> {
             tree.file(&format!("{home}/.ssh/authorized_keys"), 0o600, owner, self.operator);
         }
         self.may_sudo(tree);
+        for tool in TOOLS {
+            tree.file(&format!("usr/sbin/{tool}"), 0o755, 0, include_str!("guest/stand.sh"));
+        }
         let sshd = match self.role {
             Role::ControlPlane => include_str!("guest/sshd.conf"),
             Role::Worker => include_str!("guest/sshd-worker.conf"),

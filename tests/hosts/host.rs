@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use super::base::Suite;
 use super::guest::{Guest, Role};
-use super::network::Network;
+use super::network::{Network, Way};
 use super::tools::{command, eventually, printed, run};
 use super::world;
 
@@ -103,6 +103,11 @@ impl Host {
         fs::read_to_string(self.dir.join("console")).unwrap_or_default()
     }
 
+    /// Whether it runs.
+    pub(crate) fn is_up(&self) -> bool {
+        self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some()
+    }
+
     fn leader(&self) -> u32 {
         self.running.lock().unwrap().as_ref().expect("the host is up").leader
     }
@@ -153,12 +158,20 @@ impl Host {
 
     /// The power goes: the network hears nothing of it, what was not synced is lost.
     pub(crate) fn power_cut(&self, network: &Network) {
-        network.cut_off(&self.port());
+        network.cut_off(&self.port(), Way::Both);
         let disk = format!("/proc/{}/root{}", self.nspawn(), self.dir.join("disk").display());
         run("perl", &["-e", DISK_STOPS, &disk]);
         self.stop();
         eventually("the port is gone", || (!has_interface(&self.port())).then_some(()));
         network.mend();
+    }
+
+    /// It is told to start again, and does so in good order.
+    pub(crate) fn reboot(&self) {
+        self.sh("systemctl --no-block reboot");
+        let mut running = self.running.lock().unwrap().take().expect("the host is up");
+        eventually("it goes down", || running.nspawn.try_wait().unwrap());
+        self.boot();
     }
 
     fn nspawn(&self) -> u32 {

@@ -7,6 +7,20 @@ pub(crate) struct Network {
     number: u8,
 }
 
+/// Which way packets get lost, as the host sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It hears nothing.
+    In,
+    /// Nobody hears it.
+    Out,
+    /// Neither.
+    Both,
+}
+
+/// The ports to which nothing passes, and those from which nothing does.
+const SETS: [(Way, &str); 2] = [(Way::In, "to"), (Way::Out, "from")];
+
 /// The addresses of one host.
 #[derive(Debug, Clone)]
 pub(crate) struct Address {
@@ -25,13 +39,15 @@ impl Network {
         run("ip", &["link", "set", &bridge, "up"]);
         let table = network.table();
         run("nft", &["add", "table", "bridge", &table]);
-        run("nft", &["add", "set", "bridge", &table, "cut", "{ type ifname; }"]);
-        for (chain, direction) in [("prerouting", "iifname"), ("postrouting", "oifname")] {
+        for (_, set) in SETS {
+            run("nft", &["add", "set", "bridge", &table, set, "{ type ifname; }"]);
+        }
+        for (chain, direction, set) in [("prerouting", "iifname", "@from"), ("postrouting", "oifname", "@to")] {
             run(
                 "nft",
                 &["add", "chain", "bridge", &table, chain, &format!("{{ type filter hook {chain} priority 0; }}")],
             );
-            run("nft", &["add", "rule", "bridge", &table, chain, direction, "@cut", "drop"]);
+            run("nft", &["add", "rule", "bridge", &table, chain, direction, set, "drop"]);
         }
         network
     }
@@ -54,13 +70,17 @@ impl Network {
         Address { v4: format!("10.99.{}.{position}", self.number), v6: format!("fd99:0:0:{}::{position}", self.number) }
     }
 
-    /// Nothing passes to or from this port any more, and nobody is told.
-    pub(crate) fn cut_off(&self, port: &str) {
-        run("nft", &["add", "element", "bridge", &self.table(), "cut", &format!("{{ \"{port}\" }}")]);
+    /// Nothing passes this way to or from this port any more, and nobody is told.
+    pub(crate) fn cut_off(&self, port: &str, way: Way) {
+        for (_, set) in SETS.into_iter().filter(|(closed, _)| way == Way::Both || way == *closed) {
+            run("nft", &["add", "element", "bridge", &self.table(), set, &format!("{{ \"{port}\" }}")]);
+        }
     }
 
     /// Everything passes again.
     pub(crate) fn mend(&self) {
-        run("nft", &["flush", "set", "bridge", &self.table(), "cut"]);
+        for (_, set) in SETS {
+            run("nft", &["flush", "set", "bridge", &self.table(), set]);
+        }
     }
 }

@@ -5,6 +5,8 @@ use std::io::{BufRead as _, BufReader, Lines};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::fleet::Fleet;
 use super::tools::command;
 
@@ -50,6 +52,20 @@ impl Fleet {
     /// Rotates, and says how that ended.
     pub(crate) fn rotate(&self, playbook: &str) -> Ended {
         self.lockturn(&["--yes", "rotate", playbook]).output().unwrap().into()
+    }
+
+    /// The playbook with the shortest lease that there can be: with the shipped limits the longest restart alone gives every host two
+    /// minutes.
+    pub(crate) fn short(&self) -> String {
+        let text = fs::read_to_string(shipped(WORKER_SECRET)).unwrap();
+        let short = text
+            .replace("restart: nanoclaw-worker }", "restart: nanoclaw-worker, deadline: 5s }")
+            .replace("restart: nanoclaw }", "restart: nanoclaw, deadline: 5s }")
+            .replace("stable_for: 5s", "stable_for: 2s")
+            .replace("lease: 2m", "lease: 10s");
+        let path = self.home.join("short.yml");
+        fs::write(&path, short).unwrap();
+        path.display().to_string()
     }
 
     /// Takes up the run that was left.
@@ -124,6 +140,21 @@ impl Going {
         self.read_until(event, |data| data["host"] == host && data["step"] == step);
     }
 
+    /// The same of several hosts, in any order.
+    #[track_caller]
+    pub(crate) fn until_all(&mut self, event: &str, hosts: &[&str], step: &str) {
+        let mut left = hosts.to_vec();
+        while !left.is_empty() {
+            let mut seen = String::new();
+            self.read_until(event, |data| {
+                let host = data["host"].as_str().unwrap_or_default();
+                host.clone_into(&mut seen);
+                data["step"] == step && left.contains(&host)
+            });
+            left.retain(|host| *host != seen);
+        }
+    }
+
     /// Reads what it says until the run has decided.
     #[track_caller]
     pub(crate) fn until_decided(&mut self) {
@@ -131,7 +162,7 @@ impl Going {
     }
 
     #[track_caller]
-    fn read_until(&mut self, event: &str, right: impl Fn(&serde_json::Value) -> bool) {
+    fn read_until(&mut self, event: &str, mut right: impl FnMut(&serde_json::Value) -> bool) {
         for line in self.lines.by_ref() {
             let line = line.unwrap();
             self.said.push_str(&line);
@@ -143,6 +174,27 @@ impl Going {
         }
         let errors = fs::read_to_string(&self.errors).unwrap_or_default();
         panic!("it ended before {event}:\n{}{errors}", self.said);
+    }
+
+    /// The operator asks it to stop.
+    pub(crate) fn interrupt(&self) {
+        // Not the one of Ctrl-C, which a shell that starts us in its background has switched off.
+        self.signal(Signal::TERM);
+    }
+
+    /// It stands still, as on a laptop that sleeps.
+    pub(crate) fn sleep(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// It goes on and knows nothing of the time that has passed.
+    pub(crate) fn wake(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("it has a number");
+        kill_process(process, signal).unwrap();
     }
 
     /// The coordinator dies without a word.

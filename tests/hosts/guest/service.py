@@ -67,6 +67,8 @@ class Service:
             self.own = read_env().get("OS_HTTP_SECRET", "")
         if len(self.own) < LENGTH_MIN:
             sys.exit("the secret is missing or too short")
+        with open(f"{os.environ['RUNTIME_DIRECTORY']}/started", "a", encoding="utf-8") as started:
+            started.write(hashlib.sha256(self.own.encode()).hexdigest() + "\n")
         only = read_file("only-starts-with")
         if only is not None and only != self.own:
             sys.exit("this secret is not for me")

@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::fleet::{Fleet, Values};
+use crate::network::Way;
 use crate::operator::{Ended, WORKER_SECRET, shipped};
 
 #[track_caller]
@@ -14,7 +15,7 @@ fn refused(fleet: &Fleet, ended: Ended, before: &Values, words: &[&str]) {
 
 pub(super) fn a_host_that_is_cut_off(fleet: &Fleet) {
     let before = fleet.begin();
-    fleet.network.cut_off(&fleet.host("worker-2").port());
+    fleet.network.cut_off(&fleet.host("worker-2").port(), Way::Both);
     let ended = fleet.rotate(WORKER_SECRET);
     fleet.network.mend();
     refused(fleet, ended, &before, &["the jump host `control`", "reach worker-2.nanoclaw.example:22"]);
