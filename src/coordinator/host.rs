@@ -3,7 +3,7 @@
 use crate::model::{Certainty, Decision, HostState, Reason, ReasonKind, Step};
 
 /// How far a host has come. Built by [`super::Run::apply`] only.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Host {
     /// The last step forward that is done.
     pub(super) forward: Option<Step>,
@@ -33,7 +33,7 @@ pub struct Host {
 const AGAIN_MAX: u32 = 3;
 
 /// A step that did not end well.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Trouble {
     /// Which.
     pub step: Step,

@@ -8,7 +8,7 @@ use crate::model::{Cause, Decision, Drill, Event, HostName, Plan, Reason, Reason
 use super::Host;
 
 /// A run as its events tell it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Run {
     pub(super) hosts: BTreeMap<HostName, Host>,
     pub(super) activate_batches: Vec<Vec<HostName>>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::harmless;
 
 /// What went wrong, and the words of whoever noticed it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reason {
     /// The kind, for machines and for the hint.

@@ -1,0 +1,100 @@
+//! The end of a run, state by state: decide, confirm, fire, retire.
+//!
+//! Goal: whatever gets lost, comes late or dies, the promises hold in *every* state that can be reached. Method: stateright explores all of
+//! them, breadth first, from the moment when every host is armed. The coordinators are the product's own `Run`; hosts, network and the
+//! runtime are played (`host.rs`, `fleet.rs`). The promises are in `properties.rs`, together with what must be reached, so that nothing
+//! holds only because nothing happens. A fault is an answer that nobody hears (its request is lost, or done at any later time), a process
+//! that dies, or a switch that fires; time is that a switch may fire at any moment from which on no coordinator counts on it any more.
+//!
+//! Not in here: staging, and the lease as a number (`src/runtime/lease.rs`).
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+#![expect(clippy::print_stdout, reason = "how many states there were, for whoever asks with --nocapture")]
+
+mod fleet;
+mod host;
+mod plan;
+mod properties;
+
+use stateright::{Checker as _, HasDiscoveries, Model as _};
+
+use fleet::Fleet;
+use host::Bug;
+use properties::{
+    FIRE_XOR_CONFIRM, IN_TIME, NO_DEAD_SECRET, SINGLE_WRITER, WAY_TO_AN_END, always, always_and_sometimes, of_copies,
+};
+
+/// Explores everything, and gives the number of states. What must hold held in all of them, what must be reached was.
+fn explore(fleet: Fleet) -> usize {
+    let (hosts, faults) = (fleet.names.len(), fleet.faults);
+    let checker = fleet.checker().threads(2).spawn_bfs().join();
+    let states = checker.unique_state_count();
+    println!("{hosts} hosts, at most {faults} faults: {states} states, {} moves deep", checker.max_depth());
+    checker.assert_properties();
+    states
+}
+
+/// The model finds a way to a state in which the property does not hold.
+fn finds(fleet: Fleet, property: &'static str) {
+    let (bug, hosts) = (fleet.bug, fleet.names.len());
+    let checker = fleet.checker().finish_when(HasDiscoveries::AnyOf([property].into())).spawn_bfs().join();
+    let way = checker.assert_any_discovery(property).into_actions();
+    println!("{bug:?}, {hosts} hosts, {property:?} ends in {} moves: {way:?}", way.len());
+}
+
+fn finds_with_a_bug(bug: Bug, properties: &[&'static str]) {
+    for hosts in [2, 3] {
+        for property in properties {
+            finds(Fleet::new(hosts, 1, bug, always), property);
+        }
+    }
+}
+
+#[test]
+fn two_hosts_and_any_three_faults() {
+    assert_eq!(explore(Fleet::new(2, 3, Bug::None, always_and_sometimes)), 37_615);
+}
+
+#[test]
+fn three_hosts_and_any_two_faults() {
+    assert_eq!(explore(Fleet::new(3, 2, Bug::None, always_and_sometimes)), 40_642);
+}
+
+#[test]
+fn four_hosts_and_any_one_fault() {
+    assert_eq!(explore(Fleet::new(4, 1, Bug::None, always)), 7_553);
+}
+
+#[test]
+fn an_old_value_that_dies_at_the_decision_is_missed() {
+    finds_with_a_bug(Bug::RetireAtDecision, &[NO_DEAD_SECRET]);
+}
+
+#[test]
+fn a_switch_that_is_taken_away_without_a_look_is_missed() {
+    finds_with_a_bug(Bug::BlindDisarm, &[NO_DEAD_SECRET, FIRE_XOR_CONFIRM, WAY_TO_AN_END]);
+}
+
+#[test]
+fn a_host_that_obeys_whoever_speaks_is_found() {
+    finds_with_a_bug(Bug::NoEpochCheck, &[SINGLE_WRITER, NO_DEAD_SECRET]);
+}
+
+#[test]
+fn a_lease_that_is_believed_for_too_long_is_found() {
+    finds_with_a_bug(Bug::LongLease, &[IN_TIME]);
+}
+
+/// A run is taken up elsewhere with a *copy* of the state directory while its first coordinator lives. Hosts obey the newer one only.
+#[test]
+fn a_copy_of_the_ledger_and_no_fault() {
+    assert_eq!(explore(Fleet::new(2, 0, Bug::None, of_copies).with_copies()), 2_353);
+}
+
+/// What hosts cannot make good: two ledgers that do not know of each other may decide differently, and where the newer one has gone back
+/// and cleaned everything away, the older one finds nothing left to clean, and says `rotated`. So a state directory is moved, not copied.
+#[test]
+fn a_copy_of_the_ledger_may_be_wrong_about_what_the_other_one_did() {
+    let properties = || vec![properties::no_secret_is_dead()];
+    finds(Fleet::new(2, 0, Bug::None, properties).with_copies(), NO_DEAD_SECRET);
+}
