@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::HostName;
 
 /// What goes wrong on purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DrillFault {
     /// Every host proves the new value, and then the proof of one is declared failed.
@@ -29,7 +29,7 @@ impl DrillFault {
 }
 
 /// What a drill does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Drill {
     /// What goes wrong on purpose.
