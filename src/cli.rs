@@ -21,6 +21,7 @@ mod say;
 mod session;
 mod status;
 mod surroundings;
+mod witness;
 
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;

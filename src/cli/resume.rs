@@ -13,6 +13,7 @@ use crate::runtime::{Fleet, Vault};
 
 use super::rotate::go;
 use super::session::{Session, find_run, interrupts, journal};
+use super::witness::{Witness, against, contradiction, shown};
 use super::{Args, CliError, Exit, files, say, surroundings};
 
 /// `resume`.
@@ -83,14 +84,20 @@ async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, Cl
         _ => None,
     });
     let minted = minted.unwrap_or_default();
-    let vault = tokio::select! {
+    let (vault, witnesses) = tokio::select! {
         biased;
         Some(()) = interrupts.recv() => {
             return Err(CliError::new(Exit::PersonMustLook, format!("interrupted; the run {run} was left as it was"))
                 .hint(format!("lockturn resume {run}")));
         }
-        vault = recover(&session, &fleet, &state, &plan, &minted) => Arc::new(vault),
+        recovered = recover(&session, &fleet, &state, &plan, &minted) => recovered,
     };
+    if let Some(said) = contradiction(&entries, &state, &witnesses) {
+        return Err(CliError::new(Exit::PersonMustLook, format!("{said}; nothing was done to any host"))
+            .hint("put the newest copy of the state directory back, then resume there")
+            .hint("lockturn status PLAYBOOK shows what each host holds"));
+    }
+    let vault = Arc::new(vault);
     go(session, run, plan, state, &mut fleet, vault, BTreeMap::new(), &mut interrupts).await
 }
 
@@ -112,22 +119,30 @@ async fn recover(
     state: &Run,
     plan: &Plan,
     minted: &BTreeMap<ValueId, Fingerprint>,
-) -> Vault {
+) -> (Vault, BTreeMap<HostName, Witness>) {
     let involved = |name: &HostName| state.hosts().get(name).is_some_and(Host::left_over);
     let asking = fleet.actors().filter(|(name, _)| involved(name)).map(|(name, actor)| async move {
         let mut actor = actor.lock().await;
-        // A host that does not answer now is asked again by its next step, which says so.
-        if let Err(lost @ CallError::Lost(_)) = actor.call(&Request::LockAgain, STEP_MAX).await {
-            return (name, Err(lost));
+        // Looked at before it is taken: a coordinator that knows less than the host does must not be its newest. A host that does not
+        // answer now is asked again by its next step, which says so.
+        let Ok(shown) = shown(&mut actor).await else { return (name, None, None) };
+        if shown.as_ref().is_some_and(|which| against(state, name, which).is_some()) {
+            return (name, shown.map(Witness::Holds), None);
         }
+        let witness = match actor.call(&Request::LockAgain, STEP_MAX).await {
+            Err(CallError::Lost(_)) => return (name, None, None),
+            Err(CallError::Refused(_)) => Some(Witness::Gone),
+            Ok(_) => shown.map(Witness::Holds),
+        };
         // One that is still armed waits for us from here on; any other says what became of it to its next step.
         let _later = actor.wait_longer(plan.lease).await;
-        (name, actor.call(&Request::Fetch { name: KEPT }, STEP_MAX).await)
+        (name, witness, actor.call(&Request::Fetch { name: KEPT }, STEP_MAX).await.ok())
     });
-    let mut vault = Vault::default();
-    for (name, kept) in futures::future::join_all(asking).await {
+    let (mut vault, mut witnesses) = (Vault::default(), BTreeMap::new());
+    for (name, witness, kept) in futures::future::join_all(asking).await {
+        witnesses.extend(witness.map(|witness| (name.clone(), witness)));
         let mut from_host = Vault::default();
-        let Ok(kept) = kept else { continue };
+        let Some(kept) = kept else { continue };
         if let Err(error) = from_host.take_kept(&kept) {
             say::err(&format!("warning: {name}: {error}\n"));
         }
@@ -144,5 +159,5 @@ async fn recover(
             }
         }
     }
-    vault
+    (vault, witnesses)
 }
