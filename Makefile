@@ -31,8 +31,9 @@ test-hosts: ## real systemd hosts, Debian 12 and 13, in containers of their own 
 	sh tests/setup/install hosts
 	cargo test --locked --test hosts
 
-battery: ## what takes too long for every change: power cuts and partitions at every moment, on such hosts (needs root)
+battery: ## what takes too long for every change: every crash point, failing write, power cut, partition and race (needs root)
 	sh tests/setup/install hosts
+	LOCKTURN_SWEEP=every cargo test --locked --test real -- --nocapture --test-threads 5 sshd::battery host_duels
 	cargo test --locked --test hosts -- --battery
 
 bench: ## lockturn against its peers on OpenSSH hosts; BENCH='--hosts 20 --rounds 1' for less

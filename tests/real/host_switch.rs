@@ -287,7 +287,7 @@ fn wait_for(file: &std::path::Path) {
 }
 
 /// As if its time were over.
-fn end_lease(home: &Home) {
+pub(super) fn end_lease(home: &Home) {
     let lease = home.path(".lockturn/01RUN/lease");
     let text = fs::read_to_string(&lease).unwrap();
     fs::write(&lease, format!("{} 0\n", text.split(' ').next().unwrap())).unwrap();
@@ -303,4 +303,9 @@ fn end_watch(home: &Home) {
         assert!(Instant::now() < until, "{pid} does not end");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+pub(super) fn write_executable(path: &std::path::Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -5,6 +5,7 @@
 mod dotenv_readers;
 mod host_attackers;
 mod host_deaths;
+mod host_duels;
 mod host_faults;
 mod host_order;
 mod host_program;
@@ -14,3 +15,4 @@ mod inventory_ansible;
 mod logins;
 mod placements;
 mod sshd;
+mod sweep;

@@ -1,6 +1,7 @@
 //! Debian's OpenSSH server: the real binary against the real thing.
 
 mod agent;
+mod battery;
 mod drill;
 mod fleet;
 mod jump;

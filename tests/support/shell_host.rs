@@ -27,7 +27,12 @@ pub(crate) struct Home(tempfile::TempDir);
 
 impl Home {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// Somewhere else, on a disk that is memory say.
+    pub(crate) fn below(dir: &Path) -> Self {
+        Self(tempfile::tempdir_in(dir).unwrap())
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
