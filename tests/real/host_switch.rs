@@ -162,6 +162,29 @@ async fn a_host_that_is_asked_to_wait_longer_waits() {
 }
 
 #[tokio::test]
+async fn a_wall_clock_that_jumps_does_not_fire() {
+    let home = Home::new();
+    let env = home.path(".env");
+    fs::write(&env, "old").unwrap();
+    // Whoever asks this host for the date is told the one of a day later each time.
+    fs::create_dir(home.path("tools")).unwrap();
+    let text = "#!/bin/sh\ntouch asked\nread -r day <day\necho $((day + 86400)) | tee day\n";
+    fs::write(home.path("day"), "1800000000\n").unwrap();
+    fs::write(home.path("tools/date"), text).unwrap();
+    fs::set_permissions(home.path("tools/date"), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut host = ShellHost::start(SHELLS[0], &home, "01RUN", 1).await;
+    host.hello(1, ".lockturn", "tools").await.unwrap();
+    host.ok(&Request::Lock).await;
+    host.stage_file(&env, b"old", b"new").await.unwrap();
+    arm(&mut host, 600).await;
+    host.ok(&Request::Cut).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(host.which().await.record, "armed");
+    assert!(!home.path("asked").exists(), "the lease has to do with the date");
+    host.ok(&Request::Clean).await;
+}
+
+#[tokio::test]
 async fn confirming_and_firing_at_the_same_moment_is_one_of_the_two() {
     let (mut fired, mut stayed) = (0, 0);
     // It looks once a second: somewhere in these two seconds it fires.

@@ -7,6 +7,7 @@ mod fleet;
 mod jump;
 mod keys;
 mod known_hosts;
+mod lease;
 mod login;
 mod probes;
 mod rotation;

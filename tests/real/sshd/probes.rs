@@ -92,9 +92,16 @@ fn read_request(socket: &mut TcpStream) -> Option<String> {
 
 /// A host of the fleet, as a run has it.
 fn actor(fleet: &Fleet, number: usize) -> Actor {
+    actor_of(who(fleet, number))
+}
+
+pub(super) fn who(fleet: &Fleet, number: usize) -> Who {
     let (inventory, _) = Inventory::read(&fleet.at("inventory.yml")).unwrap();
     let surroundings = Surroundings { user: user(), home: fleet.at(""), identity_file: None, known_hosts: None };
-    let who: Who = surroundings.who(&inventory, &format!("h{number}").parse().unwrap(), Some(Become::None)).unwrap();
+    surroundings.who(&inventory, &format!("h{number}").parse().unwrap(), Some(Become::None)).unwrap()
+}
+
+pub(super) fn actor_of(who: Who) -> Actor {
     let connector = Arc::new(Connector::new(Settings::default(), Keys::new(Box::new(|_| None), None)));
     Actor::new(who, "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(), 1, connector, CancellationToken::new())
 }
