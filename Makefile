@@ -1,6 +1,6 @@
 # What a person types. Everything else is a #[test].
 
-.PHONY: help demo test install lint test-rust test-real test-hosts battery bench bench-scale man
+.PHONY: help demo test install lint test-rust test-real test-hosts battery mutants bench bench-scale man
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -35,6 +35,11 @@ battery: ## what takes too long for every change: every crash point, failing wri
 	sh tests/setup/install hosts
 	LOCKTURN_SWEEP=every cargo test --locked --test real -- --nocapture --test-threads 5 sshd::battery host_duels
 	cargo test --locked --test hosts -- --battery
+
+mutants: ## bugs put in on purpose, each found by its test; MUTANTS='M03 M10' for some, all of them and cargo-mutants otherwise
+	sh tests/setup/install mutants
+	MUTANTS='$(MUTANTS)' tests/mutants/run
+	[ -n '$(MUTANTS)' ] || cargo mutants --cargo-arg=--locked
 
 bench: ## lockturn against its peers on OpenSSH hosts; BENCH='--hosts 20 --rounds 1' for less
 	cargo build --release --locked

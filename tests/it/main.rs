@@ -21,6 +21,7 @@ mod killed;
 mod lab;
 mod lease;
 mod mended;
+mod mutants;
 mod older;
 mod operators;
 mod panic;
