@@ -18,6 +18,7 @@ mod lab;
 mod resume;
 mod rotate;
 mod say;
+mod selftest;
 mod session;
 mod status;
 mod surroundings;
@@ -82,6 +83,7 @@ async fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Show { run } => history::show(&args, run),
         Verb::Ledger { .. } => history::verify(&args),
         Verb::Demo { workers } => demo::run(*workers).await,
+        Verb::Selftest { rows, full } => selftest::run(&args, rows, *full).await,
         Verb::Lab { verb } => lab::run(verb).await,
         Verb::Completions { shell } => completions::completions(*shell),
         Verb::Man => completions::man(),

@@ -165,6 +165,16 @@ pub enum Verb {
         #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
         workers: u32,
     },
+    /// Run the crash battery on embedded fleets, and say what held
+    #[command(after_help = super::selftest::help())]
+    Selftest {
+        /// Which rows [default: all]
+        #[arg(value_name = "ROW")]
+        rows: Vec<String>,
+        /// Every point of every row, not one in some: many minutes
+        #[arg(long)]
+        full: bool,
+    },
     /// Keep an embedded fleet to play with
     Lab {
         /// What to do with it

@@ -10,16 +10,17 @@ use super::{Args, CliError, Exit, Verb, lab, rotate, say};
 
 /// `demo`.
 pub(super) async fn run(workers: u32) -> Result<Exit, CliError> {
-    let dir = scratch()?;
+    let dir = scratch("demo")?;
     let told = story(&dir, workers).await;
     // The fleet's secrets are made up, but nothing is left lying about.
     let _best_effort = std::fs::remove_dir_all(&dir);
     told
 }
 
-fn scratch() -> Result<std::path::PathBuf, CliError> {
+/// A new directory for an embedded fleet, which nobody else can look into.
+pub(super) fn scratch(verb: &str) -> Result<std::path::PathBuf, CliError> {
     use std::os::unix::fs::DirBuilderExt as _;
-    let name = format!("lockturn-demo-{}", ulid::Ulid::from_bytes(crate::runtime::random::bytes()));
+    let name = format!("lockturn-{verb}-{}", ulid::Ulid::from_bytes(crate::runtime::random::bytes()));
     let dir = std::env::temp_dir().join(name);
     std::fs::DirBuilder::new()
         .mode(0o700)

@@ -93,6 +93,7 @@ pub(super) fn refuse_limit(args: &Args) -> Result<(), CliError> {
         | Verb::Show { .. }
         | Verb::Ledger { .. }
         | Verb::Demo { .. }
+        | Verb::Selftest { .. }
         | Verb::Lab { .. }
         | Verb::Completions { .. }
         | Verb::Man

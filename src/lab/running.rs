@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -18,8 +19,9 @@ use super::create::{Lab, LabHost};
 use super::error::LabError;
 use super::fault::Fault;
 use super::server::Connection;
-use super::service::Service;
+use super::service::{Service, Signed, hex};
 use super::{server, systemctl};
+use crate::model::{Secret, hmac_sha256};
 use crate::ssh::Cut;
 
 /// How long a listener rests after an accept that failed, as it does when descriptors run out.
@@ -129,6 +131,21 @@ impl RunningLab {
             *connections = self.token.child_token();
         }
         Ok(())
+    }
+
+    /// Whether the running service of a host takes what is signed with this value in the name of this worker. It is asked in this process,
+    /// so that whoever doubts everything else can believe the answer.
+    #[must_use]
+    pub fn takes(&self, host: &str, worker: &str, value: &str) -> bool {
+        let Some(host) = self.hosts.get(host) else { return false };
+        /// No two questions are the same to a service that refuses what it has heard before.
+        static ASKED: AtomicU64 = AtomicU64::new(0);
+        let (now, id) = (Timestamp::now(), format!("asked-{}", ASKED.fetch_add(1, Ordering::Relaxed)));
+        let at = now.to_string();
+        let hmac = hmac_sha256(&Secret::new(value.as_bytes().to_vec()), format!("{at}\n{id}\n").as_bytes());
+        let hmac = hex(&hmac);
+        let signed = Signed { worker: Some(worker), timestamp: Some(&at), request_id: Some(&id), hmac: Some(&hmac) };
+        host.service().check(&signed, b"", now).is_ok()
     }
 
     /// Stops everything and waits until it is gone.

@@ -28,6 +28,7 @@ mod panic;
 mod plan;
 mod rehearsed;
 mod report;
+mod selftest;
 #[path = "../support/services.rs"]
 mod services;
 mod ssh;
