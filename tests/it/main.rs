@@ -35,6 +35,7 @@ mod ssh;
 mod stopped;
 #[path = "../support/fleet.rs"]
 mod support;
+mod three_am;
 mod unheard;
 mod waived;
 mod walls;
