@@ -69,9 +69,9 @@ async fn that_there_was_a_cut_is_on_the_disk_before_the_cut() {
     fs::write(&path, "old").unwrap();
     let mut host = ShellHost::armed(SH, &home, &path, b"old", b"new").await;
     let lines = synced_by(&mut host, &home, &Request::Cut).await;
-    let uncut = lines.iter().position(|line| line.contains("/01RUN/uncut "));
+    let told = lines.iter().position(|line| line.contains("/01RUN/cutting "));
     let cut = lines.iter().position(|line| line.contains("/app/.lockturn-01RUN-1 .. "));
-    assert!(uncut.is_some() && cut.is_some() && uncut < cut, "{lines:?}");
+    assert!(told.is_some() && cut.is_some() && told < cut, "{lines:?}");
 }
 
 #[tokio::test]
