@@ -1210,7 +1210,7 @@ do_clean() {
     if [ -e "$dir/session1" ]; then ours || return; fi
     numbers
     # Whoever cleans may know less than this host does, from a copy of the ledger that is older than the cut.
-    if was_cut && [ ! -f "$dir/confirmed" ] && ! has_gone_back; then
+    if was_cut && { [ -f "$dir/armed" ] || { [ -f "$dir/fired" ] && ! has_gone_back; }; }; then
         for number in $numbers; do
             if ! change "$number" || ! "which_$kind" 2>/dev/null || [ "$which" != new ]; then continue; fi
             reply changed "${target:-change $number} holds the new value, and nobody confirmed it"

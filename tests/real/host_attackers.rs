@@ -245,6 +245,7 @@ async fn rights_that_are_not_enough_are_said_before_anything_is_staged() {
             Request::Rehearse,
             Request::Arm { lease_seconds: 60, services: &[] },
             Request::Cut,
+            Request::Confirm,
             Request::Clean,
         ] {
             host.ok(&request).await;

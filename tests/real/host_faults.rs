@@ -133,6 +133,7 @@ async fn owner_mode_acl_and_attributes_stay() {
             to_the_barrier(&mut host, path.to_str().unwrap(), b"old", b"new").await.unwrap();
             host.ok(&Request::Cut).await;
             assert_eq!(facts(), before, "{shell:?} {mode:o} cut");
+            host.ok(&Request::Confirm).await;
             host.ok(&Request::Clean).await;
             assert_eq!(fs::read(&path).unwrap(), b"new");
             there_and_back(&mut host, path.to_str().unwrap(), &path, &format!("{shell:?} {mode:o}")).await;

@@ -157,6 +157,7 @@ async fn a_host_that_is_asked_to_wait_longer_waits() {
     // Whoever ended its watch is not obeyed: the next question starts another one.
     cut.host.ok(&Request::Renew { lease_seconds: 600 }).await;
     assert_eq!(watchers(&cut.home), 1);
+    cut.host.ok(&Request::Revert).await;
     cut.host.ok(&Request::Clean).await;
     assert_eq!(watchers(&cut.home), 0, "it is cleaned, and somebody still watches");
 }
