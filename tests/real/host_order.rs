@@ -123,11 +123,7 @@ async fn what_a_step_answers_for_is_on_the_disk_and_in_the_right_order() {
     let file = |name: &str| format!("{beside}/{name}");
 
     let calls = traced.calls(&Request::Lock).await;
-    let session = traced.state("session");
-    in_order(
-        &calls,
-        &[Synced(&format!("{session}.part")), Renamed(&format!("{session}.part"), &session), Synced(&run), Answered],
-    );
+    in_order(&calls, &[Synced(&text(&traced.home.path(".lockturn"))), Synced(&run), Answered]);
 
     traced.host.stage_file(&env, b"old", b"new").await.unwrap();
     let calls = traced.until_answered();
