@@ -4,7 +4,7 @@
 //! never assumed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -100,22 +100,16 @@ impl Actor {
     }
 
     async fn connect_patiently(&mut self) -> Result<(), Reason> {
-        let mut last = None;
         // One that is silent has been waited for already. One that refuses, or has no network yet, may be about to start.
         let starting = |kind| matches!(kind, ReasonKind::ConnectionRefused | ReasonKind::Unreachable);
-        let connected = tokio::time::timeout(STARTS_AGAIN_MAX, async {
-            loop {
-                match self.connect().await {
-                    Err(reason) if starting(reason.kind) => last = Some(reason),
-                    connected => return connected.map(drop),
+        let until = Instant::now() + STARTS_AGAIN_MAX;
+        loop {
+            match self.connect().await {
+                Err(reason) if starting(reason.kind) && Instant::now() < until => {
+                    tokio::time::sleep(STARTS_AGAIN_PAUSE).await;
                 }
-                tokio::time::sleep(STARTS_AGAIN_PAUSE).await;
+                connected => return connected.map(drop),
             }
-        });
-        match (connected.await, last) {
-            (Ok(connected), _) => connected,
-            (Err(_), Some(reason)) => Err(reason),
-            (Err(_), None) => self.connect().await.map(drop),
         }
     }
 
