@@ -170,7 +170,8 @@ impl Service {
 
     fn database(&self) -> Option<rusqlite::Connection> {
         let path = self.home.join("opt/nanoclaw/store/messages.db");
-        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        // As the real one: whoever reads first after a writer that was killed takes its transaction back.
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         match self.role {
             Role::ControlPlane => rusqlite::Connection::open_with_flags(path, flags).ok(),
             Role::Worker => None,

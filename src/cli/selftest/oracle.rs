@@ -17,7 +17,8 @@ impl Bench {
     pub(super) fn held(&self) -> Result<Held, Failed> {
         let plane = self.on("control", "opt/nanoclaw/store/messages.db");
         let read = || {
-            let db = Connection::open_with_flags(&plane, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            // Not read-only: where a host was killed in a transaction whoever reads first takes it back.
+            let db = Connection::open_with_flags(&plane, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
             db.busy_timeout(PATIENCE)?;
             let mut rows = db.prepare("SELECT id, shared_secret FROM workers")?;
             rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<BTreeMap<String, String>, _>>()
