@@ -81,7 +81,7 @@ impl Session {
 
 /// The state directory.
 pub(super) fn state_dir(args: &Args) -> Result<StateDir, CliError> {
-    StateDir::open(&surroundings::state(args)).map_err(journal)
+    StateDir::open(&surroundings::state(args)?).map_err(journal)
 }
 
 /// What the journal said before this command sent anything.

@@ -85,10 +85,15 @@ pub(super) fn agent() -> Option<PathBuf> {
 }
 
 /// Where runs are remembered.
-pub(super) fn state(args: &Args) -> PathBuf {
-    args.state.clone().unwrap_or_else(|| {
-        let base = std::env::var_os("XDG_STATE_HOME").filter(|dir| !dir.is_empty());
-        base.map_or_else(|| home().join(".local/state"), PathBuf::from).join("lockturn")
+///
+/// # Errors
+/// If nobody says where: without a home it would be the root of this machine.
+pub(super) fn state(args: &Args) -> Result<PathBuf, CliError> {
+    let said = |name: &str| std::env::var_os(name).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let usual = || said("XDG_STATE_HOME").or_else(|| said("HOME").map(|home| home.join(".local/state")));
+    args.state.clone().or_else(|| usual().map(|base| base.join("lockturn"))).ok_or_else(|| {
+        CliError::new(Exit::Refused, "nobody says where runs are remembered: HOME is not set; nothing was changed")
+            .hint("name a directory with --state")
     })
 }
 

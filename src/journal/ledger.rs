@@ -282,7 +282,9 @@ impl Journal {
             }
             before = hash;
         }
-        Ok(count)
+        // The chain is read along the table; the entries of one run are found through an index, which may be damaged alone.
+        let said: String = self.db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        if said == "ok" { Ok(count) } else { Err(broken(count, format!("what finds it is damaged: {said}"))) }
     }
 }
 

@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use lockturn::journal::{Journal, JournalError, StateDir};
 use lockturn::model::{Decision, Entry, Event, Millis, PLAN_VERSION, Plan, RunId, Strategy, Unreachable, Verdict};
 
-fn run() -> RunId {
+pub(crate) fn run() -> RunId {
     "01JRUN".parse().unwrap()
 }
 
-fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     Plan {
         version: PLAN_VERSION,
         playbook: "p".to_owned(),
@@ -28,7 +28,7 @@ fn entry(event: Event) -> Entry {
     Entry { at_unix: Millis(1_700_000_000_000), elapsed: Millis(7), event }
 }
 
-fn three() -> Vec<Entry> {
+pub(crate) fn three() -> Vec<Entry> {
     let decided = Event::Decided { decision: Decision::Rollback, cause: None };
     let began = Event::RunBegan {
         run: run(),
@@ -41,14 +41,14 @@ fn three() -> Vec<Entry> {
     [began, decided, Event::RunEnded { verdict: Verdict::Refused }].map(entry).into()
 }
 
-fn written(dir: &StateDir) -> Journal {
+pub(crate) fn written(dir: &StateDir) -> Journal {
     let mut journal = Journal::open(dir).unwrap();
     journal.begin_run(&run(), &plan(), "op@here", &three()[..1]).unwrap();
     journal.append(&run(), &three()[1..]).unwrap();
     journal
 }
 
-fn state() -> (tempfile::TempDir, StateDir) {
+pub(crate) fn state() -> (tempfile::TempDir, StateDir) {
     let temp = tempfile::tempdir().unwrap();
     let dir = StateDir::open(&temp.path().join("state")).unwrap();
     (temp, dir)

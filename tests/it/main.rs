@@ -6,6 +6,7 @@
 mod canary;
 mod check;
 mod coordinator;
+mod damaged;
 mod docs;
 mod dotenv;
 mod drill;
@@ -32,6 +33,7 @@ mod selftest;
 #[path = "../support/services.rs"]
 mod services;
 mod ssh;
+mod starved;
 mod stopped;
 #[path = "../support/fleet.rs"]
 mod support;

@@ -284,6 +284,11 @@ impl Lab {
         runs.pop().unwrap()
     }
 
+    /// As [`Lab::latest`], where there may be no run yet.
+    pub(crate) fn latest_or_none(&self) -> Option<serde_json::Value> {
+        self.say(&["runs", "--output", "json"]).out.starts_with('{').then(|| self.latest())
+    }
+
     /// What was seen of the hosts' and coordinators' processes.
     pub(crate) fn watched(&self) -> Vec<Vec<u8>> {
         self.watch.seen()
@@ -401,6 +406,11 @@ impl Running<'_> {
             *before.borrow_mut() = word;
             true
         })
+    }
+
+    /// Its number.
+    pub(crate) fn id(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
     }
 
     /// Sends it a signal.
