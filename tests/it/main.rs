@@ -4,6 +4,7 @@
 
 #[path = "../support/canary.rs"]
 mod canary;
+mod changed;
 mod check;
 mod coordinator;
 mod damaged;
