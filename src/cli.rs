@@ -12,12 +12,14 @@ mod drill;
 mod error;
 mod exit;
 mod files;
+mod from_hosts;
 mod history;
 mod init;
 mod lab;
 mod resume;
 mod rotate;
 mod say;
+mod seen;
 mod selftest;
 mod session;
 mod status;
@@ -76,7 +78,8 @@ async fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Plan { playbook } => rotate::plan(&args, playbook).await,
         Verb::Rotate { playbook } => rotate::rotate(&args, playbook).await,
         Verb::Drill { playbook, fault } => drill::run(&args, playbook, *fault).await,
-        Verb::Resume { run } => resume::resume(&args, run.as_deref()).await,
+        Verb::Resume { run, from_hosts: true } => from_hosts::resume(&args, run.as_deref()).await,
+        Verb::Resume { run, from_hosts: false } => resume::resume(&args, run.as_deref()).await,
         Verb::Rollback { run, unproved } => resume::rollback(&args, run.as_deref(), *unproved).await,
         Verb::Status { playbook } => status::run(&args, playbook).await,
         Verb::Runs => history::runs(&args),

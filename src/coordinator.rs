@@ -11,10 +11,12 @@
 //!
 //! Called by `runtime`. Tested beside the code, move by move, and in `tests/it/coordinator.rs` by exhaustive battery.
 
+mod found;
 mod host;
 mod next;
 mod run;
 
+pub use found::way;
 pub use host::Host;
 pub use next::Next;
 pub use run::{IllegalMove, Run};

@@ -5,6 +5,7 @@
 mod drill;
 mod event;
 mod fold;
+mod found;
 mod names;
 mod plan;
 mod playbook;
@@ -12,6 +13,7 @@ mod range;
 mod reason;
 mod secret;
 mod selector;
+mod share;
 mod sql;
 mod step;
 mod text;
@@ -21,6 +23,7 @@ mod url;
 pub use drill::{Drill, DrillFault};
 pub use event::{Cause, Certainty, Decision, EVENT_VERSION, Entry, Event};
 pub use fold::{fold, fold_few};
+pub use found::{Found, Stands};
 pub use names::{GroupName, HostName, NAME_BYTES_MAX, NameError, RunId, SecretName};
 pub use plan::{
     Change, FileEdit, HostPlan, PLAN_VERSION, Plan, PlannedProbe, PlannedValue, SqliteRow, Switch, ValueId,
@@ -33,6 +36,7 @@ pub use range::expand_ranges;
 pub use reason::{Reason, ReasonKind};
 pub use secret::{Fingerprint, FingerprintKey, Secret, hmac_sha256};
 pub use selector::{Effect, Names, Selector, Term};
+pub use share::{Common, Share, ShareError, assemble};
 pub use sql::{SqlError, SqlPiece, sql_pieces};
 pub use step::{HostState, Step, Verdict};
 pub use text::{harmless, quote};

@@ -5,6 +5,7 @@
 
 mod aside;
 mod by_hand;
+mod found;
 mod hint;
 mod json;
 mod plain;
@@ -14,6 +15,7 @@ mod summary;
 
 pub use aside::Aside;
 pub use by_hand::{by_hand, where_by_hand};
+pub use found::describe_found;
 pub use hint::hint;
 pub use json::Json;
 pub use plain::Plain;

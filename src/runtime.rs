@@ -12,6 +12,7 @@ pub mod drive;
 pub mod fleet;
 pub mod inspect;
 pub mod lease;
+pub mod left;
 pub mod mint;
 pub mod random;
 pub mod rehearse;

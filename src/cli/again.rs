@@ -36,7 +36,10 @@ impl Again {
             said.push_str("lockturn");
             if !before.ends_with('`') {
                 let verb = after.split(|c: char| !c.is_ascii_lowercase()).next().unwrap_or_default();
-                self.flags(verb).iter().for_each(|flag| said.push_str(flag));
+                // One that names another ledger has no use for this one.
+                let other_state = after.lines().next().is_some_and(|line| line.contains(" --state "));
+                let flags = self.flags(verb).into_iter().filter(|flag| !(other_state && *flag == self.state));
+                flags.for_each(|flag| said.push_str(flag));
             }
             said.push(' ');
             rest = after;
@@ -47,7 +50,7 @@ impl Again {
     fn flags(&self, verb: &str) -> Vec<&str> {
         let Self { inventory, state, known_hosts } = self;
         match verb {
-            "resume" | "rollback" => vec![inventory, state, known_hosts],
+            "resume" | "rollback" | "status" => vec![inventory, state, known_hosts],
             "runs" | "show" | "ledger" => vec![state],
             "hosts" => vec![inventory],
             _ => Vec::new(),
@@ -73,6 +76,10 @@ mod tests {
             "next: lockturn -i lab/inventory.yml --state 'my state' resume 01A\n      lockturn --state 'my state' show 01A"
         );
         assert_eq!(said(&["runs"], "hint: lockturn resume 01A"), "hint: lockturn --state 'my state' resume 01A");
+        assert_eq!(
+            said(&typed, "hint: lockturn resume --from-hosts --state NEW-DIR"),
+            "hint: lockturn -i lab/inventory.yml resume --from-hosts --state NEW-DIR"
+        );
         let spoken_of = "`lockturn resume` asks the host; lockturn init writes one; lockturn";
         assert_eq!(said(&typed, spoken_of), spoken_of);
     }

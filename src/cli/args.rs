@@ -119,10 +119,16 @@ pub enum Verb {
         fault: FaultName,
     },
     /// Finish a run that was left, asking the hosts what they hold
-    #[command(after_help = "Example:\n  lockturn resume")]
+    #[command(
+        after_help = "Examples:\n  lockturn resume\n  lockturn resume --from-hosts\n  lockturn resume --from-hosts 01JD"
+    )]
     Resume {
         /// Which run [default: the one that is unfinished]
         run: Option<String>,
+        /// The journal is lost or damaged: ask every host of the inventory what it knows of the run, and remember that from now on, in
+        /// another --state where there is a damaged one
+        #[arg(long)]
+        from_hosts: bool,
     },
     /// Take back a run that was left before it was decided
     #[command(after_help = "Examples:\n  lockturn rollback\n  lockturn rollback 01JD --unproved")]

@@ -85,9 +85,10 @@ pub(super) fn refuse_limit(args: &Args) -> Result<(), CliError> {
         | Verb::Plan { .. }
         | Verb::Rotate { .. }
         | Verb::Drill { .. }
+        | Verb::Resume { from_hosts: true, .. }
         | Verb::Status { .. } => true,
         Verb::Init { .. }
-        | Verb::Resume { .. }
+        | Verb::Resume { from_hosts: false, .. }
         | Verb::Rollback { .. }
         | Verb::Runs
         | Verb::Show { .. }
@@ -102,8 +103,11 @@ pub(super) fn refuse_limit(args: &Args) -> Result<(), CliError> {
     if knows || args.limit.is_none() {
         return Ok(());
     }
-    Err(CliError::new(Exit::Usage, "--limit works with check, hosts, plan, rotate, drill and status only")
-        .hint("a run that was begun is finished, or taken back, on all of its hosts"))
+    Err(CliError::new(
+        Exit::Usage,
+        "--limit works with check, hosts, plan, rotate, drill, status and resume --from-hosts only",
+    )
+    .hint("a run that was begun is finished, or taken back, on all of its hosts"))
 }
 
 fn invalid(found: &Diagnostics) -> CliError {

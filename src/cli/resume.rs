@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 use crate::coordinator::{Host, Run};
 use crate::host::{CallError, Request};
-use crate::model::{Decision, Event, Fingerprint, HostName, Plan, RunId, ValueId};
+use crate::model::{Decision, Entry, Event, Fingerprint, HostName, Plan, RunId, ValueId};
 use crate::runtime::actor::{STEP_MAX, Who};
 use crate::runtime::drive::Voices;
 use crate::runtime::step::KEPT;
@@ -68,7 +70,7 @@ async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, Cl
         state.apply(&event).map_err(|error| CliError::new(Exit::Bug, error.to_string()))?;
         events.push(event);
     }
-    let epoch = 1 + entries.iter().filter(|entry| matches!(entry.event, Event::Resumed { .. })).count() as u64 + 1;
+    let epoch = next_epoch(&entries);
     let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };
     voices.record(&run, events).map_err(journal)?;
     let surroundings = surroundings::of_operator(args);
@@ -77,35 +79,57 @@ async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, Cl
         .iter()
         .filter_map(|(name, host)| surroundings.who(&inventory, name, Some(host.become_user)))
         .collect();
-    let mut fleet = Fleet::new(whos, &run, epoch, &session.connector, &session.cancel);
+    let fleet = Fleet::new(whos, &run, epoch, &session.connector, &session.cancel);
     fleet.unlock().await;
     let minted = entries.iter().find_map(|entry| match &entry.event {
         Event::ValuesMinted { values } => Some(values.clone()),
         _ => None,
     });
-    let minted = minted.unwrap_or_default();
+    finish(session, run, plan, state, fleet, &minted.unwrap_or_default(), &mut interrupts).await
+}
+
+/// Takes the values back from the hosts and goes on with the run.
+pub(super) async fn finish(
+    session: Session,
+    run: RunId,
+    plan: Plan,
+    state: Run,
+    mut fleet: Fleet,
+    minted: &BTreeMap<ValueId, Fingerprint>,
+    interrupts: &mut mpsc::Receiver<()>,
+) -> Result<Exit, CliError> {
     let (vault, witnesses) = tokio::select! {
         biased;
         Some(()) = interrupts.recv() => {
             return Err(CliError::new(Exit::PersonMustLook, format!("interrupted; the run {run} was left as it was"))
                 .hint(format!("lockturn resume {run}")));
         }
-        recovered = recover(&session, &fleet, &state, &plan, &minted) => recovered,
+        recovered = recover(&session, &fleet, &state, &plan, minted) => recovered,
     };
+    let entries = session.journal.entries(&run).map_err(journal)?;
     if let Some(said) = contradiction(&entries, &state, &witnesses) {
         return Err(CliError::new(Exit::PersonMustLook, format!("{said}; nothing was done to any host"))
             .hint("put the newest copy of the state directory back, then resume there")
             .hint("lockturn status PLAYBOOK shows what each host holds"));
     }
-    let vault = Arc::new(vault);
-    go(session, run, plan, state, &mut fleet, vault, BTreeMap::new(), &mut interrupts).await
+    go(session, run, plan, state, &mut fleet, Arc::new(vault), BTreeMap::new(), interrupts).await
+}
+
+/// The number of the coordinator that takes this run up now: greater than that of each one before it.
+fn next_epoch(entries: &[Entry]) -> u64 {
+    let first = entries.iter().find_map(|entry| match entry.event {
+        Event::Rebuilt { epoch, .. } => Some(epoch),
+        _ => None,
+    });
+    let resumed = entries.iter().filter(|entry| matches!(entry.event, Event::Resumed { .. })).count();
+    first.unwrap_or(1) + resumed as u64 + 1
 }
 
 fn which(session: &Session, wanted: Option<&str>) -> Result<RunId, CliError> {
     match wanted {
         Some(beginning) => find_run(&session.journal, beginning),
         None => session.unfinished()?.ok_or_else(|| {
-            CliError::new(Exit::Refused, "no run is unfinished; nothing was changed").hint("lockturn runs lists them")
+            CliError::new(Exit::Refused, "no run is unfinished; nothing was changed").hint("lockturn runs lists them").hint("if this is not the journal that it was begun with, and that one is lost: lockturn resume --from-hosts")
         }),
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::coordinator::Run;
 use crate::inventory::Inventory;
 use crate::journal::JournalError;
-use crate::model::{Drill, Event, HostName, Plan, Playbook, Reason, ReasonKind, RunId, Verdict, fold_few};
+use crate::model::{Common, Drill, Event, HostName, Plan, Playbook, Reason, ReasonKind, RunId, Verdict, fold_few};
 use crate::plan::{Draft, HostFacts, HostProblem, settle};
 use crate::report::{describe, hint, plural, summarise};
 use crate::runtime::drive::{DriveError, Voices, drive};
@@ -97,7 +97,7 @@ pub(super) async fn look_ask_do(
 }
 
 /// Asks on a thread of its own, so that Ctrl-C is heard at the question too.
-async fn confirm(question: String) -> Result<bool, CliError> {
+pub(super) async fn confirm(question: String) -> Result<bool, CliError> {
     let asked = tokio::task::spawn_blocking(move || surroundings::confirm(&question)).await;
     asked.unwrap_or_else(|error| Err(CliError::new(Exit::Bug, error.to_string())))
 }
@@ -185,9 +185,12 @@ fn assign(
     contents: &mut BTreeMap<HostName, BTreeMap<usize, Content>>,
     notes: &mpsc::UnboundedSender<Event>,
 ) {
+    let (common, values) = (Arc::new(Common::of(plan)), Arc::new(plan.values.clone()));
     for (host, host_plan) in &plan.hosts {
         let work = Work {
             plan: Arc::new(host_plan.clone()),
+            common: Arc::clone(&common),
+            values: Arc::clone(&values),
             vault: Arc::clone(vault),
             contents: Arc::new(contents.remove(host).unwrap_or_default()),
             lease: plan.lease,
@@ -307,7 +310,7 @@ pub(super) async fn go(
         Ok(Verdict::Drilled) if plan.unproved().next().is_some() => Exit::Owing,
         // They are back now, but a person must look at their switches.
         Ok(Verdict::RolledBack) if !state.not_back_by_themselves().is_empty() => Exit::PersonMustLook,
-        Ok(Verdict::RolledBack) if state.unproved().next().is_some() => Exit::Owing,
+        Ok(Verdict::Rotated | Verdict::RolledBack) if state.unproved().next().is_some() => Exit::Owing,
         Ok(verdict) => Exit::from(*verdict),
         Err(DriveError::Abandoned) => Exit::PersonMustLook,
         Err(DriveError::Journal(_)) => Exit::PersonMustLook,

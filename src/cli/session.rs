@@ -84,6 +84,10 @@ pub(super) fn state_dir(args: &Args) -> Result<StateDir, CliError> {
     StateDir::open(&surroundings::state(args)?).map_err(journal)
 }
 
+/// What is left to whoever lost the journal.
+pub(super) const ANEW: &str =
+    "a run that was not finished is finished from what its hosts know: lockturn resume --from-hosts --state NEW-DIR";
+
 /// What the journal said before this command sent anything.
 pub(super) fn journal(error: JournalError) -> CliError {
     let refused = CliError::new(Exit::Refused, format!("{error}; nothing was changed"));
@@ -95,11 +99,11 @@ pub(super) fn journal(error: JournalError) -> CliError {
             refused.hint("run lockturn as that user, or name another directory with --state")
         }
         JournalError::Later { .. } => refused.hint("use the version of lockturn that wrote it"),
-        JournalError::Broken(_) => {
-            refused.hint("something else changed the ledger: keep a copy, find out what it was, then --state NEW-DIR")
-        }
+        JournalError::Broken(_) => refused
+            .hint("something else changed the ledger: keep a copy, find out what it was, then --state NEW-DIR")
+            .hint(ANEW),
         JournalError::Io { .. } | JournalError::Database(_) | JournalError::Gone { .. } | JournalError::Poisoned => {
-            refused.hint("mend the state directory, or name another one with --state")
+            refused.hint("mend the state directory, or name another one with --state").hint(ANEW)
         }
     }
 }
@@ -108,9 +112,9 @@ pub(super) fn journal(error: JournalError) -> CliError {
 pub(super) fn journal_failed(error: &JournalError, run: &RunId) -> CliError {
     let stopped = CliError::new(Exit::PersonMustLook, format!("{error}; nothing more was sent to any host"));
     match error {
-        JournalError::Gone { .. } => {
-            stopped.hint(format!("without the ledger the run {run} cannot be resumed; the commands above take it back"))
-        }
+        JournalError::Gone { .. } => stopped
+            .hint(format!("its hosts know the run: lockturn resume --from-hosts {run} --state NEW-DIR"))
+            .hint("if that cannot be: the commands above take it back by hand"),
         _ => stopped.hint(format!("make the state directory writable again, then: lockturn resume {run}")),
     }
 }

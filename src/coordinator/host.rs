@@ -21,7 +21,8 @@ pub struct Host {
     pub(super) woken: bool,
     /// It did not answer, and has not answered since. The others do not wait for it on their way back.
     pub(super) lost: bool,
-    /// It holds the old content, and that its services take it is the operator's word alone.
+    /// It holds the old content, and that its services take it is the operator's word alone. Or else it holds the new content, and was
+    /// cleaned before anybody who lives could see that.
     pub(super) unproved: bool,
     /// Nothing of the run is left there.
     pub(super) clean: bool,

@@ -35,6 +35,7 @@ impl Run {
             return Next::Ended(verdict);
         }
         match self.decision {
+            None if self.found.is_some() => self.next_found(),
             None => self.next_forward(),
             Some(Decision::Commit) if self.all_confirmed() => self.next_of(&[Step::Clean]),
             // A host that had gone back before it heard of the decision is brought forward again. Until everybody has heard of it nobody
@@ -43,6 +44,17 @@ impl Run {
                 self.next_of(&[Step::Arm, Step::Cut, Step::Activate, Step::Verify, Step::Confirm])
             }
             Some(Decision::Rollback) => self.next_of(&[Step::Revert, Step::Reactivate, Step::Reverify, Step::Clean]),
+        }
+    }
+
+    /// The journal was lost: what the hosts say decides.
+    fn next_found(&self) -> Next {
+        let nobody_heard =
+            Reason::new(ReasonKind::JournalLost, "the journal was lost, and no host had heard that it stays");
+        let cause = Cause { host: None, step: None, reason: nobody_heard };
+        match self.found {
+            Some(Decision::Commit) => decide(Decision::Commit, None),
+            Some(Decision::Rollback) | None => decide(Decision::Rollback, Some(cause)),
         }
     }
 

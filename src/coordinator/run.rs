@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::model::{Cause, Decision, Drill, Event, HostName, Plan, Reason, ReasonKind, Step, Verdict};
+use crate::model::{Cause, Decision, Drill, Event, Found, HostName, Plan, Reason, ReasonKind, Step, Verdict};
 
-use super::Host;
+use super::{Host, way};
 
 /// A run as its events tell it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,6 +24,8 @@ pub struct Run {
     pub(super) drill_left: bool,
     /// Whose switch was waited for, and whether it had taken its host back.
     pub(super) watched: BTreeMap<HostName, bool>,
+    /// Which way the hosts said that it goes, after its journal was lost.
+    pub(super) found: Option<Decision>,
     pub(super) decision: Option<Decision>,
     pub(super) cause: Option<Cause>,
     pub(super) verdict: Option<Verdict>,
@@ -62,6 +64,7 @@ impl Run {
             drill: None,
             drill_left: false,
             watched: BTreeMap::new(),
+            found: None,
             decision: None,
             cause: None,
             verdict: None,
@@ -133,6 +136,7 @@ impl Run {
                 let decision = self.decision;
                 self.hosts.values_mut().for_each(|host| host.resumed(decision));
             }
+            Event::Rebuilt { hosts, .. } => self.rebuild(hosts)?,
             Event::ProofWaived { .. } => self.waive()?,
             Event::SwitchWatched { host, back, .. } => {
                 if !self.drill.as_ref().is_some_and(|drill| drill.silences(host)) {
@@ -180,6 +184,14 @@ impl Run {
         if self.hosts.values().any(|host| host.doing.is_some()) {
             return illegal("a step is still under way");
         }
+        if let Some(found) = self.found {
+            if decision != found {
+                return illegal("the hosts said otherwise");
+            }
+            self.decision = Some(decision);
+            self.cause = cause.cloned();
+            return Ok(());
+        }
         if decision == Decision::Commit && self.drill.is_some() {
             return illegal("a drill never stays");
         }
@@ -192,6 +204,23 @@ impl Run {
         self.decision = Some(decision);
         self.cause = cause.cloned();
         self.hosts.values_mut().for_each(Host::decided);
+        Ok(())
+    }
+
+    fn rebuild(&mut self, found: &BTreeMap<HostName, Found>) -> Result<(), IllegalMove> {
+        let illegal = |because: String| Err(IllegalMove { event: "rebuilt", because });
+        if !self.minted || self.decision.is_some() || self.hosts.values().any(|host| *host != Host::default()) {
+            return illegal("it is not where this journal begins".to_owned());
+        }
+        if !self.hosts.keys().eq(found.keys()) {
+            return illegal("not every host of the plan has said something".to_owned());
+        }
+        let decision = match way(found) {
+            Ok(decision) => decision,
+            Err((one, other)) => return illegal(format!("what `{one}` and `{other}` say does not fit")),
+        };
+        self.hosts = found.iter().map(|(name, said)| (name.clone(), Host::found(said.stands, decision))).collect();
+        self.found = Some(decision);
         Ok(())
     }
 
@@ -253,8 +282,8 @@ impl Run {
         own && !self.drill_left && self.hosts.iter().all(|(name, host)| !host.unproved && watched(name))
     }
 
-    /// The hosts that hold the old content again, and whose services take it by the operator's word: they could not be restarted or
-    /// probed as planned.
+    /// The hosts of which nothing shows now that their services take what is meant to be there. After a rollback these hold the old
+    /// content again, and the services take it by the operator's word; else they were cleaned before the journal was lost.
     pub fn unproved(&self) -> impl Iterator<Item = &HostName> {
         self.hosts.iter().filter(|(_, host)| host.unproved).map(|(name, _)| name)
     }

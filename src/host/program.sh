@@ -309,7 +309,7 @@ do_activate_unit() {
 # lock [again]: one run a host, of that run only the newest coordinator, and of that one only the newest session. Whoever held the host
 # takes it again only while it is held: another coordinator may have finished the run and cleaned the host, and must not be followed.
 do_lock() {
-    if [ "${1-}" = again ] && [ ! -f "$dir/session1" ]; then
+    if [ "${1-}" = again ] && [ ! -d "$dir" ]; then
         reply fenced "this run does not hold the host any more: it was cleaned"
         return
     fi

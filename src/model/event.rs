@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Drill, Fingerprint, HostName, Millis, Reason, RunId, Step, ValueId, Verdict};
+use super::{Drill, Fingerprint, Found, HostName, Millis, Reason, RunId, Step, ValueId, Verdict};
 
 /// The version of the events' format, in the ledger and in `--output json`. A reader refuses a later one.
 pub const EVENT_VERSION: u32 = 1;
@@ -115,6 +115,16 @@ pub enum Event {
         /// Who, as `user@machine`.
         operator: String,
     },
+    /// The journal was lost, and this one begins with what the hosts said, after every one of them had been told that there is a newer
+    /// coordinator.
+    Rebuilt {
+        /// By whom, as `user@machine`.
+        operator: String,
+        /// The number of this coordinator: greater than any that a host had heard of.
+        epoch: u64,
+        /// What each host of the plan said.
+        hosts: BTreeMap<HostName, Found>,
+    },
     /// The operator has seen for himself that the services take the old value: a host that holds it again is back, though its services
     /// could not be made to show that.
     ProofWaived {
@@ -157,6 +167,7 @@ impl Event {
             Self::LeaseLapsed => "lease-lapsed",
             Self::Interrupted => "interrupted",
             Self::Resumed { .. } => "resumed",
+            Self::Rebuilt { .. } => "rebuilt",
             Self::ProofWaived { .. } => "proof-waived",
             Self::SwitchWatched { .. } => "switch-watched",
             Self::RunEnded { .. } => "run-ended",

@@ -156,6 +156,8 @@ reasons! {
     Drill = "drill",
     /// The values are not on the hosts any more.
     ValueLost = "value-lost",
+    /// The journal was lost, and no host had heard of a decision to stay.
+    JournalLost = "journal-lost",
 }
 
 #[cfg(test)]

@@ -30,7 +30,9 @@ pub const fn hint(kind: ReasonKind) -> Option<&'static str> {
         K::ToolMissing => "install the tool on the host",
         K::ProtocolBroken => "is it an sshd that listens at `port`, and is it up to date?",
         K::ConnectionLost | K::AnswerBroken => "what became of it is unknown; `lockturn resume` asks the host",
-        K::HostLocked => "another run holds the host: `lockturn runs` where it was begun, then resume it there",
+        K::HostLocked => {
+            "another run holds the host: resume it where it was begun; `lockturn resume --from-hosts` if that is lost"
+        }
         K::Fenced => {
             "another coordinator has taken this run up; go on where it remembers it, not with this state directory"
         }
@@ -54,6 +56,6 @@ pub const fn hint(kind: ReasonKind) -> Option<&'static str> {
             "install curl on the host, let its sshd forward (`AllowTcpForwarding local`), or use a `command` probe"
         }
         K::ReadBackDiffers | K::RehearsalFailed | K::DatabaseFailed | K::CommandFailed => return None,
-        K::Interrupted | K::Fleet | K::Drill | K::ValueLost => return None,
+        K::Interrupted | K::Fleet | K::Drill | K::ValueLost | K::JournalLost => return None,
     })
 }

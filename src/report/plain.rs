@@ -129,6 +129,10 @@ impl<W: Write + Send> Reporter for Plain<W> {
                 self.say("interrupted: going to the nearest safe end; once more leaves the run as it is")
             }
             Event::Resumed { operator } => self.say(&format!("resumed by {operator}")),
+            Event::Rebuilt { operator, hosts, .. } => {
+                let hosts = plural(hosts.len(), "host");
+                self.say(&format!("the journal was lost: begun anew by {operator}, from what {hosts} said"));
+            }
             Event::ProofWaived { operator } => {
                 self.say(&format!("proof waived: {operator} has seen that the services take the old value"));
             }

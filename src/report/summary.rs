@@ -49,6 +49,8 @@ pub struct Summary {
     pub unproved: Vec<HostName>,
     /// Hosts that are back on the operator's word: their services could not be restarted or probed as planned.
     pub back_unproved: Vec<HostName>,
+    /// Hosts that were cleaned before the journal was lost: what they hold now nobody has seen.
+    pub not_seen: Vec<HostName>,
     /// Hosts on which the run left something.
     pub left_over: Vec<HostName>,
     /// Commands that mend a host without lockturn, with the place to paste them.
@@ -62,7 +64,8 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
     let last = entries.iter().rposition(|entry| matches!(entry.event, Event::Resumed { .. })).map_or(0, |at| at + 1);
     let (earlier, entries) = entries.split_at(last.min(entries.len()));
     let cut_began = |entry: &Entry| matches!(entry.event, Event::StepBegan { step: Step::Cut, .. });
-    let cut_before = earlier.iter().any(cut_began);
+    let rebuilt = |entry: &Entry| matches!(entry.event, Event::Rebuilt { .. });
+    let cut_before = earlier.iter().any(cut_began) || entries.iter().any(rebuilt);
     let began = entries.iter().find_map(|entry| match entry.event {
         Event::StepBegan { step: Step::Cut, .. } => Some(entry.elapsed),
         _ => None,
@@ -110,7 +113,8 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         decision,
         would_go_back: run.would_go_back(),
         unproved: plan.unproved().cloned().collect(),
-        back_unproved: run.unproved().cloned().collect(),
+        back_unproved: run.unproved().filter(|_| decision != Some(Decision::Commit)).cloned().collect(),
+        not_seen: run.unproved().filter(|_| decision == Some(Decision::Commit)).cloned().collect(),
         spread: between(Step::Cut),
         gap: between(Step::Activate),
         drill: run.drill().cloned(),
@@ -205,6 +209,11 @@ impl Summary {
             Some(Decision::Rollback) | None => "",
         };
         match self.verdict {
+            Some(Verdict::Rotated) if !self.not_seen.is_empty() => {
+                format!(
+                    "ROTATED, NOT PROVED  the new secret stays on {all}; what some of them hold now nobody has seen"
+                )
+            }
             Some(Verdict::Rotated) if !self.unproved.is_empty() => {
                 format!(
                     "ROTATED, NOT PROVED  the new secret is in place on {all}; nothing showed that every service took it"
@@ -287,6 +296,10 @@ impl Summary {
         if self.proofs > 0 {
             lines.push(format!("  {:14}{}: new value taken, old value refused", "proof", plural(self.proofs, "probe")));
         }
+        if !self.not_seen.is_empty() {
+            let names = fold_few(&self.not_seen, NAMES_MAX);
+            lines.push(format!("  {:14}{names}: confirmed and cleaned before the journal was lost", "not seen"));
+        }
         if !self.unproved.is_empty() {
             let names = fold_few(&self.unproved, NAMES_MAX);
             lines.push(format!("  {:14}{names}: no probe of the playbook tells new from old there", "not proved"));
@@ -357,6 +370,9 @@ impl Summary {
             }
             Some(Verdict::Refused | Verdict::RolledBack) => vec![format!("next: lockturn show {run}")],
             Some(Verdict::Drilled) => Vec::new(),
+            Some(Verdict::Rotated) if !self.not_seen.is_empty() => {
+                vec!["next: lockturn status PLAYBOOK   shows what every host holds".to_owned()]
+            }
             Some(Verdict::Rotated) if !self.unproved.is_empty() => {
                 vec!["next: see for yourself that the services take the new value and refuse the old one".to_owned()]
             }

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::edit;
 use crate::host::{CallError, CommandOutput, FileFacts, HelloFacts, Request, inspect_sql, parse_inspected};
-use crate::model::{FingerprintKey, Reason, ReasonKind, Secret, ValueId, harmless};
+use crate::model::{FingerprintKey, Reason, ReasonKind, Secret, ValueId};
 use crate::plan::{ChangeFacts, DraftChange, DraftHost, HostFacts};
 
 use super::actor::{Actor, STEP_MAX, Who};
@@ -66,8 +66,7 @@ pub async fn inspect(
         changes: Vec::new(),
         probes: super::verify::hindrances(actor, &draft.verify).await?,
     };
-    let left = actor.call(&Request::Leftovers, STEP_MAX).await.map_err(|error| error.reason().clone())?;
-    let left = String::from_utf8_lossy(left.expose()).lines().map(harmless).collect();
+    let left = super::left::runs_left(actor).await?;
     let mut inspected = Inspected { left, facts, values: BTreeMap::new(), contents: BTreeMap::new() };
     for (position, change) in draft.changes.iter().enumerate() {
         let read = match change {

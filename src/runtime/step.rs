@@ -1,12 +1,14 @@
 //! What each step asks of a host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::edit;
 use crate::host::{CallError, CommandOutput, Request, ScriptKind, SqlRow, stage_sql};
-use crate::model::{Activation, Change, HostPlan, Millis, Reason, ReasonKind, Secret, Step, ValueId};
+use crate::model::{
+    Activation, Change, Common, HostPlan, Millis, PlannedValue, Reason, ReasonKind, Secret, Step, ValueId,
+};
 
 use super::actor::{Actor, STEP_MAX};
 use super::drive::Outcome;
@@ -18,6 +20,9 @@ use super::verify::{Direction, Verifier, keep_waiting};
 /// Under this name a host keeps the values of the run until it is cleaned.
 pub const KEPT: &str = "values";
 
+/// Under this name it keeps its share of the plan.
+pub const KEPT_PLAN: &str = "plan";
+
 /// Room for the connection beyond the time that a service may take by itself.
 const MARGIN: Duration = Duration::from_secs(10);
 
@@ -26,6 +31,10 @@ const MARGIN: Duration = Duration::from_secs(10);
 pub struct Work {
     /// What happens there.
     pub plan: Arc<HostPlan>,
+    /// What every host keeps of the whole plan.
+    pub common: Arc<Common>,
+    /// The values of the plan.
+    pub values: Arc<BTreeMap<ValueId, PlannedValue>>,
     /// The values of the run.
     pub vault: Arc<Vault>,
     /// The contents that inspect read there.
@@ -40,7 +49,7 @@ pub struct Work {
 pub async fn perform(actor: &mut Actor, work: &Work, step: Step) -> Outcome {
     actor.be_patient(matches!(step, Step::Confirm | Step::Revert | Step::Clean));
     let done = match step {
-        Step::Lock => plain(actor, &Request::Lock).await,
+        Step::Lock => lock(actor, work).await,
         Step::Stage => stage(actor, work).await,
         Step::Arm => actor.arm(work.lease, &work.plan.activate).await,
         Step::Cut => plain(actor, &Request::Cut).await,
@@ -60,14 +69,8 @@ pub async fn perform(actor: &mut Actor, work: &Work, step: Step) -> Outcome {
 }
 
 impl Work {
-    /// The names of the values that this host has to do with.
-    fn needed(&self) -> BTreeSet<&ValueId> {
-        let changed = self.plan.changes.iter().flat_map(Change::values);
-        changed.chain(self.plan.verify.iter().filter_map(|planned| planned.value.as_ref())).collect()
-    }
-
     fn values(&self) -> impl Iterator<Item = &Secret> {
-        let pairs = self.needed().into_iter().filter_map(|id| self.vault.get(id));
+        let pairs = self.plan.needs().into_iter().filter_map(|id| self.vault.get(id));
         pairs.flat_map(|pair| [&*pair.old, &*pair.new])
     }
 }
@@ -76,11 +79,18 @@ async fn plain(actor: &mut Actor, request: &Request<'_>) -> Result<(), CallError
     actor.call(request, STEP_MAX).await.map(drop)
 }
 
+/// Takes the host, and leaves there what a coordinator without a journal needs to know.
+async fn lock(actor: &mut Actor, work: &Work) -> Result<(), CallError> {
+    plain(actor, &Request::Lock).await?;
+    let share = Secret::new(work.common.share(&work.values, &work.plan).to_json());
+    plain(actor, &Request::Keep { name: KEPT_PLAN, bytes: &share }).await
+}
+
 async fn stage(actor: &mut Actor, work: &Work) -> Result<(), CallError> {
     for (position, change) in work.plan.changes.iter().enumerate() {
         stage_change(actor, work, position, change).await?;
     }
-    let kept = work.vault.to_keep(work.needed());
+    let kept = work.vault.to_keep(work.plan.needs());
     plain(actor, &Request::Keep { name: KEPT, bytes: &kept }).await?;
     plain(actor, &Request::Rehearse).await
 }

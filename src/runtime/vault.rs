@@ -16,6 +16,14 @@ pub struct Pair {
     pub new: Arc<Secret>,
 }
 
+impl Pair {
+    /// Whether both values are the same, in a time that does not tell where they differ.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.old.same_as(&other.old) & self.new.same_as(&other.new)
+    }
+}
+
 /// The values of a run.
 #[derive(Clone, Default)]
 pub struct Vault(BTreeMap<ValueId, Pair>);
@@ -30,6 +38,11 @@ impl Vault {
     #[must_use]
     pub fn get(&self, id: &ValueId) -> Option<&Pair> {
         self.0.get(id)
+    }
+
+    /// All pairs, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&ValueId, &Pair)> {
+        self.0.iter()
     }
 
     /// The fingerprints of the new values.

@@ -73,6 +73,11 @@ impl Fleet {
         self.lockturn(&["resume"]).output().unwrap().into()
     }
 
+    /// Takes up the run that was left, without its journal.
+    pub(crate) fn resume_from_hosts(&self) -> Ended {
+        self.lockturn(&["--yes", "resume", "--from-hosts"]).output().unwrap().into()
+    }
+
     /// Begins a rotation that will be caught in the middle.
     pub(crate) fn rotation(&self, playbook: &str) -> Going {
         let errors = self.home.join("errors");

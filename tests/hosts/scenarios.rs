@@ -60,6 +60,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("a_host_loses_its_power", Always, cut_off::a_host_loses_its_power),
     ("a_host_and_the_coordinator_lose_their_power", Always, cut_off::a_host_and_the_coordinator_lose_their_power),
     ("the_jump_host_loses_its_power", Always, cut_off::the_jump_host_loses_its_power),
+    ("the_journal_is_lost", Always, cut_off::the_journal_is_lost),
     ("the_coordinator_is_killed", Always, cut_off::the_coordinator_is_killed),
     ("a_host_that_is_cut_off", Always, refused::a_host_that_is_cut_off),
     ("a_sudo_that_asks_for_a_password", Always, refused::a_sudo_that_asks_for_a_password),

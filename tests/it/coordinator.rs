@@ -4,6 +4,7 @@
 //! end is what the hosts really hold. Method: drive `Run::next` with scripted hosts, exhaustively for three hosts.
 
 mod drill;
+mod found;
 mod waiver;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +53,10 @@ struct World {
     armed: bool,
     fired: bool,
     confirmed: bool,
+    /// The run has something here.
+    taken: bool,
+    /// It was cut once.
+    was_cut: bool,
 }
 
 impl World {
@@ -108,12 +113,13 @@ impl Sim {
             Step::Stage => world.staged = true,
             Step::Arm => (world.armed, world.fired) = (true, false),
             Step::Confirm => (world.armed, world.confirmed) = (false, true),
-            Step::Cut => world.new_in_place = true,
+            Step::Cut => (world.new_in_place, world.was_cut) = (true, true),
             Step::Activate => world.new_running = world.new_in_place,
             Step::Revert => world.new_in_place = false,
             Step::Reactivate => world.new_running = world.new_in_place,
-            Step::Clean => (world.staged, world.armed) = (false, false),
-            Step::Lock | Step::Verify | Step::Reverify => {}
+            Step::Clean => (world.staged, world.armed, world.taken) = (false, false, false),
+            Step::Lock => world.taken = true,
+            Step::Verify | Step::Reverify => {}
         }
     }
 

@@ -15,6 +15,7 @@ mod elsewhere;
 mod failures;
 mod files;
 mod fleet;
+mod from_hosts;
 mod host_program;
 mod host_rivals;
 mod inventory;

@@ -4,6 +4,7 @@ mod agent;
 mod battery;
 mod drill;
 mod fleet;
+mod from_hosts;
 mod jump;
 mod keys;
 mod known_hosts;

@@ -47,6 +47,16 @@ pub(super) fn a_host_starts_again(fleet: &Fleet) {
     assert_eq!(fleet.held()["worker-2"].0, before["worker-2"], "it is not back");
     assert!(fleet.first_started_with("worker-2", &before["worker-2"]), "its service was started before it was back");
     run.end().with(1, &["ROLLED BACK"]);
+}
+
+/// The coordinator dies, and its state directory with it.
+pub(super) fn the_journal_is_lost(fleet: &Fleet) {
+    let before = fleet.begin();
+    held_at(fleet, "worker-1").kill();
+    fleet.host("worker-1").sh("rm /run/hold");
+    fs::remove_dir_all(fleet.home.join("state")).unwrap();
+    fleet.rotate(WORKER_SECRET).with(4, &["host-locked", "resume --from-hosts"]);
+    fleet.resume_from_hosts().with(1, &["ROLLED BACK", "the journal was lost: begun anew by"]);
     all_are_old(fleet, &before);
 }
 

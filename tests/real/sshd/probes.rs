@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use lockturn::host::CallError;
 use lockturn::inventory::Inventory;
 use lockturn::model::{
-    Become, Check, Expect, HostPlan, Millis, PlannedProbe, Probe, ReasonKind, Secret, Switch, ValueId,
+    Become, Check, Common, Expect, HostPlan, Millis, PLAN_VERSION, PlannedProbe, Probe, ReasonKind, Secret, Strategy,
+    Switch, Unreachable, ValueId,
 };
 use lockturn::runtime::actor::{Actor, Who};
 use lockturn::runtime::step::Work;
@@ -135,7 +136,20 @@ fn work(probe: PlannedProbe) -> Work {
         verify: vec![probe],
     };
     let notes = tokio::sync::mpsc::unbounded_channel().0;
+    let common = Common {
+        version: PLAN_VERSION,
+        plan: String::new(),
+        playbook: String::new(),
+        summary: String::new(),
+        activate_batches: Vec::new(),
+        by_sudo: Vec::new(),
+        strategy: Strategy::Lockstep,
+        lease: Millis::from_secs(60),
+        unreachable: Unreachable::Abort,
+    };
     Work {
+        common: Arc::new(common),
+        values: Arc::new(BTreeMap::new()),
         plan: Arc::new(plan),
         vault: Arc::new(vault),
         contents: Arc::new(BTreeMap::new()),
