@@ -1,6 +1,6 @@
 # What a person types. Everything else is a #[test].
 
-.PHONY: help demo test install lint test-rust test-real test-hosts battery mutants bench bench-scale man
+.PHONY: help demo test install lint test-rust simulate test-real test-hosts battery mutants bench bench-scale man
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -23,6 +23,10 @@ lint: ## form and style
 
 test-rust: ## what needs no packages: the same as plain `cargo test`
 	cargo test --locked
+
+SEEDS ?= 100000
+simulate: ## the coordinator in a simulated world that goes wrong: SEEDS=1000000 of them, or SEED=1234 with its trace
+	cargo test --locked --release --test simulation -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 test-real: ## OpenSSH, other shells, SQLite, readers of .env files, Ansible
 	cargo test --locked --test real

@@ -25,3 +25,6 @@ pub mod decisions {}
 
 #[doc = include_str!("docs/performance.md")]
 pub mod performance {}
+
+#[doc = include_str!("docs/simulation.md")]
+pub mod simulation {}
