@@ -311,6 +311,48 @@ fn wherever_the_coordinator_dies_resume_ends_the_run_with_a_true_verdict() {
 }
 
 #[test]
+fn wherever_the_coordinator_dies_twice_every_step_there_and_back_is_repeated_and_the_verdict_is_true() {
+    let mut repeated = BTreeSet::new();
+    for first in [None, Some(Step::Cut), Some(Step::Verify), Some(Step::Confirm)] {
+        let fault = |step| Fault { step, host: name("worker-1"), certainty: Certainty::Unknown, happened: true };
+        for once in 3.. {
+            let mut sim = Sim::new(first.map(fault).into_iter().collect());
+            if sim.run(once).is_some() {
+                break;
+            }
+            sim.resume();
+            for twice in sim.events.len() + 1.. {
+                let mut sim = sim.clone();
+                if sim.run(twice).is_some() {
+                    break;
+                }
+                sim.resume();
+                let run = sim.run(usize::MAX).unwrap();
+                check(&sim, &run, &(first, once, twice));
+                let mut begun = BTreeSet::new();
+                for event in &sim.events {
+                    if let Event::StepBegan { host, step } = event
+                        && !begun.insert((host, *step))
+                    {
+                        repeated.insert((host.clone(), *step));
+                    }
+                }
+            }
+        }
+    }
+    // Before the barrier a run that is taken up goes back, so nothing there is done twice.
+    let early = [Step::Lock, Step::Stage, Step::Arm];
+    let wanted = Step::ALL.iter().filter(|step| !early.contains(step));
+    let never: Vec<_> = plan()
+        .hosts
+        .keys()
+        .flat_map(|host| wanted.clone().map(|step| (host.clone(), *step)))
+        .filter(|pair| !repeated.contains(pair))
+        .collect();
+    assert_eq!(never, [], "never repeated");
+}
+
+#[test]
 fn a_host_that_goes_back_by_itself_before_the_decision_takes_everybody_back() {
     for step in [Step::Cut, Step::Activate, Step::Verify] {
         for host in plan().hosts.keys() {
