@@ -48,9 +48,9 @@ pub(super) fn met(stack: &Stack, output: &Output, before: &str, what: &str, mend
     }
 }
 
-/// Has the N-th of these calls, and perhaps all after it, fail like that, for every N. Says at how many the run was left.
+/// Has the N-th of these calls, and perhaps all after it, fail like that, for every N. Says how many those were.
 fn sweep_calls(stack: &Stack, call: &str, error: &str, more: &str, stride: usize) -> usize {
-    let (mut left, mut stayed) = (0, 0);
+    let (mut failed, mut left, mut stayed) = (0, 0, 0);
     for at in sweep::points(stride, 5) {
         stack.forget();
         let before = stack.held(0);
@@ -59,21 +59,22 @@ fn sweep_calls(stack: &Stack, call: &str, error: &str, more: &str, stride: usize
         let inject = format!("{call}:error={error}:when={at}{more}");
         let output = stack.run(listed(&stack.rotation(), "pwrite64,fsync", &inject, &list));
         let calls = fs::read_to_string(&list).unwrap();
-        let Some(failed) = calls.find("(INJECTED)") else {
+        let Some(injected) = calls.find("(INJECTED)") else {
             stack.whole(&before, &what);
             break;
         };
         // A second sync may succeed without the first one's data: whoever wrote on would trust in what is not there.
-        let later = calls[failed..].lines().skip(1).find(|line| line.contains("pwrite64(") && line.contains("-wal>"));
-        let before_ledger = calls[..failed].matches("-wal>").count() < 3;
+        let later = calls[injected..].lines().skip(1).find(|line| line.contains("pwrite64(") && line.contains("-wal>"));
+        let before_ledger = calls[..injected].matches("-wal>").count() < 3;
         assert!(before_ledger || later.is_none() || output.status.code() == Some(0), "{what}: written on: {later:?}");
+        failed += 1;
         if let Some(now) = met(stack, &output, &before, &what, || {}) {
             left += 1;
             stayed += usize::from(now == Now::New);
         }
     }
     assert!(left > 0 && stayed < left, "{call} {error}{more}: left {left} times, {stayed} times on the new value");
-    left
+    failed
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn a_sync_that_fails_ends_the_process() {
     let stack = Stack::up();
     let once = sweep_calls(&stack, "fsync", "EIO", "", 11);
     let always = sweep_calls(&stack, "fsync", "EIO", "+", 14);
-    sweep::came_through("syncs that failed in the middle of a run", once + always);
+    sweep::came_through("syncs that failed", once + always);
 }
 
 #[test]
@@ -89,7 +90,7 @@ fn a_write_without_room_ends_the_process() {
     let stack = Stack::up();
     let once = sweep_calls(&stack, "pwrite64", "ENOSPC", "", 53);
     let always = sweep_calls(&stack, "pwrite64", "ENOSPC", "+", 67);
-    sweep::came_through("writes that found no room in the middle of a run", once + always);
+    sweep::came_through("writes that found no room", once + always);
 }
 
 #[test]
