@@ -1,5 +1,6 @@
 //! Something ends in the middle, between the cut and the proof: the coordinator, a host's power, the way to a host.
 
+use std::fs;
 use std::time::Instant;
 
 use crate::fleet::{Fleet, Values, WORKERS};
