@@ -20,6 +20,9 @@ pub mod protocol {}
 #[doc = include_str!("docs/failure_modes.md")]
 pub mod failure_modes {}
 
+#[doc = include_str!("docs/quarantine.md")]
+pub mod quarantine {}
+
 #[doc = include_str!("docs/decisions.md")]
 pub mod decisions {}
 
