@@ -26,6 +26,8 @@ pub mod coordinator;
 
 pub mod edit;
 
+pub mod quarantine;
+
 pub mod host;
 
 pub mod ssh;

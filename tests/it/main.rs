@@ -29,6 +29,7 @@ mod older;
 mod operators;
 mod panic;
 mod plan;
+mod quarantine;
 mod rehearsed;
 mod report;
 mod selftest;

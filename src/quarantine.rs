@@ -1,0 +1,15 @@
+//! What isolates a host: rules for itself and for its peers, and whom it may not be done to by mistake.
+//!
+//! The design is [`crate::docs::quarantine`]. Rules are rendered from addresses, ports and numbers, and from nothing that anybody could have
+//! written: no text of an inventory or of a host gets into them but a host's name, which is letters, digits, `.`, `_` and `-`.
+//!
+//! **Invariant:** no I/O; the same data give the same text.
+//! Tested in `tests/it/quarantine.rs`, against the real `nft` and in real network namespaces in `tests/real/quarantine.rs`.
+
+mod address;
+mod guard;
+mod rules;
+
+pub use address::{Address, AddressError};
+pub use guard::{Danger, Fleet, dangers};
+pub use rules::{HostRules, Management, PeerRules, RulesError, Table, WayIn};
