@@ -15,5 +15,6 @@ mod host_switch;
 mod inventory_ansible;
 mod logins;
 mod placements;
+mod quarantine;
 mod sshd;
 mod sweep;
