@@ -12,7 +12,7 @@ mod session;
 mod sql;
 
 pub use crate::model::SqlError;
-pub use reply::{CommandOutput, FileFacts, Held, HelloFacts, UnitFacts, Which};
+pub use reply::{CommandOutput, FileFacts, Held, HelloFacts, Kept, KeptState, SeenFrom, UnitFacts, Which};
 pub use request::{Request, ScriptKind};
 pub use session::{CallError, HostProgram, Nonce, PROGRAM};
 pub use sql::{SqlRow, inspect_sql, parse_inspected, stage_sql};

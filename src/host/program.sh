@@ -11,7 +11,7 @@ lockturn_surroundings() {
     POSIXLY_CORRECT=1
     set +abCefmnuvx
     unset -f : . break continue eval exec exit export return set shift trap unset '[' cat cd chmod cmp command cp echo getfacl \
-        getfattr head id kill ln ls mkdir mv print printf pwd read readlink rm rmdir sha256sum sleep sqlite3 sync systemctl tail \
+        getfattr head id kill ln ls mkdir mv nft print printf pwd read readlink rm rmdir sha256sum sleep sqlite3 sync systemctl tail \
         tee test timeout tr true umask wc
     umask 077
     # With BLOCK_SIZE `ls -l` tells sizes in it, with QUOTING_STYLE names in quotes.
@@ -177,7 +177,7 @@ do_hello() {
     done
     switch_kind
     text="$text${newline}switch $switch"
-    for tool in sqlite3 curl timeout systemctl getfacl getfattr sha256sum; do
+    for tool in sqlite3 curl timeout systemctl getfacl getfattr sha256sum nft; do
         if has "$tool"; then text="$text${newline}tool $tool"; fi
     done
     has sha256sum || { refuse tool-missing "sha256sum is not installed"; return; }
@@ -701,8 +701,8 @@ rehearse_command() {
 switch_kind() {
     switch=process
     # State in an unusual place is not a host's own: whoever plays one must not change the machine that plays it.
-    [ "$systemd" = yes ] && [ "$uid" = 0 ] && [ "$state" = /var/lib/lockturn ] && [ -w "$units" ] && switch=systemd
-    return 0
+    case $state in /var/lib/lockturn | /var/lib/lockturn-quarantine) ;; *) return 0 ;; esac
+    if [ "$systemd" = yes ] && [ "$uid" = 0 ] && [ -w "$units" ]; then switch=systemd; fi
 }
 
 # arm LEASE-SECONDS SERVICES..., this program as payload. Services are lines, as `serve_again` reads them.
@@ -932,6 +932,8 @@ end_switch() {
 lockturn_alone() {
     lockturn_surroundings
     state=$2 run=$3 dir=$2/$3 uid=$(id -u)
+    if [ -d /run/systemd/system ]; then systemd=yes; fi
+    switch_kind
     { IFS= read -r login && IFS= read -r PATH; } 2>/dev/null <"$dir/login" || exit 0
     cd -- "$login" 2>/dev/null || cd /
     fired=no
@@ -1242,7 +1244,8 @@ do_leftovers() {
     text=''
     for left in "$state"/*/; do
         left=${left%/}
-        [ ! -d "$left" ] || text="$text${left##*/}$newline"
+        # What a quarantine keeps is meant to stay.
+        if [ -d "$left" ] && [ "$left" != "$state/kept" ]; then text="$text${left##*/}$newline"; fi
     done
     reply ok "$text"
 }
@@ -1283,6 +1286,8 @@ lockturn_serve() {
             which) do_which ;;
             clean) do_clean ;;
             leftovers) do_leftovers ;;
+            kept) do_kept ;;
+            seen-from) do_seen_from ;;
             bye) exit 0 ;;
             *) reply answer-broken "this program has no verb $verb" ;;
         esac
@@ -1292,5 +1297,6 @@ lockturn_serve() {
 
 case ${1-} in
     '') lockturn_serve ;;
+    load | hold) lockturn_hold "$@" ;;
     *) lockturn_alone "$@" ;;
 esac

@@ -1,5 +1,7 @@
 //! What a host answers, strictly parsed.
 
+use std::num::NonZeroU16;
+
 use crate::model::{Reason, ReasonKind, Secret, Switch};
 
 /// What a host is and can do.
@@ -187,6 +189,64 @@ impl Which {
             }
         }
         Ok(which)
+    }
+}
+
+/// How a table that a host holds on to is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptState {
+    /// As it was loaded.
+    InPlace,
+    /// Somebody changed it.
+    Changed,
+    /// Somebody took it away.
+    Gone,
+}
+
+/// The tables of rules that a host holds on to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kept(pub Vec<(String, KeptState)>);
+
+impl Kept {
+    /// Reads the answer to `kept`.
+    ///
+    /// # Errors
+    /// If it is not one.
+    pub fn parse(payload: &Secret) -> Result<Self, Reason> {
+        let of = |line: &str| {
+            let (table, state) = line.split_once(' ')?;
+            let state = match state {
+                "in-place" => KeptState::InPlace,
+                "changed" => KeptState::Changed,
+                "gone" => KeptState::Gone,
+                _ => return None,
+            };
+            Some((table.to_owned(), state))
+        };
+        let tables: Option<Vec<_>> = text(payload)?.lines().map(of).collect();
+        tables.map(Self).ok_or_else(|| broken("it says of its rules what nobody understands"))
+    }
+}
+
+/// How sshd of a host sees our connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenFrom {
+    /// The address that it comes from.
+    pub address: String,
+    /// The port that it goes to.
+    pub port: NonZeroU16,
+}
+
+impl SeenFrom {
+    /// Reads the answer to `seen-from`.
+    ///
+    /// # Errors
+    /// If it is not one.
+    pub fn parse(payload: &Secret) -> Result<Self, Reason> {
+        let words: Vec<&str> = text(payload)?.split_ascii_whitespace().collect();
+        let [address, _, _, port] = words[..] else { return Err(broken("it does not say where we come from")) };
+        let port = port.parse().map_err(|_| broken("the port that we come to is not a number"))?;
+        Ok(Self { address: address.to_owned(), port })
     }
 }
 

@@ -123,6 +123,10 @@ pub enum Request<'a> {
     Clean,
     /// Runs that have left something.
     Leftovers,
+    /// Tables of rules that the host holds on to, and whether they are as they were loaded.
+    Kept,
+    /// The address that our connection comes from, as the host sees it.
+    SeenFrom,
     /// End the program.
     Bye,
 }
@@ -134,6 +138,8 @@ pub enum ScriptKind {
     Sqlite,
     /// Programs and the values for their standard input.
     Command,
+    /// A table of firewall rules: its name, and the transaction that makes it, empty where the table is to go.
+    Rules,
 }
 
 /// An activation as `serve_again` of the program reads it: `unit ACTION UNIT SECONDS`, or `run SECONDS WORDS` and the words, one a line.
@@ -175,6 +181,8 @@ impl Request<'_> {
             Self::Which => "which",
             Self::Clean => "clean",
             Self::Leftovers => "leftovers",
+            Self::Kept => "kept",
+            Self::SeenFrom => "seen-from",
             Self::Bye => "bye",
         }
     }
@@ -202,6 +210,7 @@ impl Request<'_> {
                 let kind = match kind {
                     ScriptKind::Sqlite => "sqlite",
                     ScriptKind::Command => "command",
+                    ScriptKind::Rules => "rules",
                 };
                 let mut words = vec![number.to_string(), kind.to_owned(), (*target).to_owned()];
                 for (name, bytes) in *parts {
@@ -224,6 +233,8 @@ impl Request<'_> {
             | Self::Which
             | Self::Clean
             | Self::Leftovers
+            | Self::Kept
+            | Self::SeenFrom
             | Self::Bye => Vec::new(),
         }
     }
@@ -252,6 +263,8 @@ impl Request<'_> {
             | Self::Which
             | Self::Clean
             | Self::Leftovers
+            | Self::Kept
+            | Self::SeenFrom
             | Self::Bye => Vec::new(),
         }
     }

@@ -12,10 +12,13 @@ use crate::model::{Reason, ReasonKind, Secret, harmless};
 
 use super::Request;
 
-/// The constant program as it is sent: without the lines that are comments. No host needs them, and where `/bin/sh` is bash or mksh it
-/// reads them byte by byte.
+/// The constant program as it is sent: its part for quarantine before its loop, and without the lines that are comments. No host needs
+/// those, and where `/bin/sh` is bash or mksh it reads them byte by byte.
 pub static PROGRAM: LazyLock<String> = LazyLock::new(|| {
-    let lines = include_str!("program.sh").split_inclusive('\n');
+    let program = include_str!("program.sh");
+    let at = program.find("# --- The loop").unwrap_or(program.len());
+    let lines = [&program[..at], include_str!("quarantine.sh"), &program[at..]];
+    let lines = lines.into_iter().flat_map(|part| part.split_inclusive('\n'));
     lines.filter(|line| !line.trim_start().starts_with('#')).collect()
 });
 

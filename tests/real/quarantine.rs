@@ -3,6 +3,7 @@
 //! These tests need root, `nft`, `ip`, `unshare` and `nsenter`; `make test` installs the tools.
 
 mod lan;
+mod program;
 mod rules;
 mod space;
 mod ways;

@@ -70,7 +70,7 @@ fn is_taken(space: &Space, text: &str, table: &Table) {
 }
 
 /// Somebody else's rules, of every kind that prints in an unusual way.
-const OTHERS: &str = r#"
+pub(crate) const OTHERS: &str = r#"
 table inet filter {
     counter seen {
         packets 12 bytes 3400

@@ -151,7 +151,7 @@ impl Witness {
 
     /// Those of these marks that do not arrive.
     pub(crate) fn missing(&mut self, wanted: &BTreeSet<String>) -> BTreeSet<String> {
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + PATIENCE;
         loop {
             let missing: BTreeSet<String> = wanted.difference(self.seen()).cloned().collect();
             if missing.is_empty() || Instant::now() > until {
