@@ -4,12 +4,16 @@
 //! written: no text of an inventory or of a host gets into them but a host's name, which is letters, digits, `.`, `_` and `-`.
 //!
 //! **Invariant:** no I/O; the same data give the same text.
-//! Tested in `tests/it/quarantine.rs`, against the real `nft` and in real network namespaces in `tests/real/quarantine.rs`.
+//! Tested in `tests/it/quarantine.rs` and `tests/it/isolation.rs`, against the real `nft` and in real network namespaces in `tests/real/quarantine.rs`.
 
 mod address;
 mod guard;
+mod member;
 mod rules;
+mod run;
 
 pub use address::{Address, AddressError};
 pub use guard::{Danger, Fleet, dangers};
+pub use member::{Containment, Member, Role};
 pub use rules::{HostRules, Management, PeerRules, RulesError, Table, WayIn};
+pub use run::{IllegalStep, Isolation, Next, Outcome};

@@ -19,6 +19,7 @@ mod from_hosts;
 mod host_program;
 mod host_rivals;
 mod inventory;
+mod isolation;
 mod journal;
 mod killed;
 mod lab;
