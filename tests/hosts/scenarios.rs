@@ -7,6 +7,7 @@ mod goes_well;
 mod moments;
 mod partitions;
 mod power;
+mod quarantined;
 mod refused;
 
 use super::fleet::Fleet;
@@ -56,6 +57,8 @@ pub(crate) const ALL: &[Scenario] = &[
     ("a_control_plane_that_does_not_start", Always, goes_back::a_control_plane_that_does_not_start),
     ("both_playbooks_rotate_and_nobody_sees_a_value", Always, goes_well::both_playbooks_rotate_and_nobody_sees_a_value),
     ("owner_mode_acl_and_attributes_stay", Always, goes_well::owner_mode_acl_and_attributes_stay),
+    ("a_worker_s_own_rules", Always, quarantined::a_worker_s_own_rules),
+    ("rules_that_cut_off_whoever_loaded_them", Always, quarantined::rules_that_cut_off_whoever_loaded_them),
     ("a_host_starts_again", Always, cut_off::a_host_starts_again),
     ("a_host_loses_its_power", Always, cut_off::a_host_loses_its_power),
     ("a_host_and_the_coordinator_lose_their_power", Always, cut_off::a_host_and_the_coordinator_lose_their_power),
