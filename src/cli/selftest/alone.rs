@@ -77,7 +77,8 @@ async fn suspended_in(bench: &Bench, step: &str) -> Result<(), Failed> {
     running.signal(Signal::CONT);
     let ended = running.ended().await?;
     let Some(back) = back else { return Err(late(since)) };
-    if back < Duration::from_secs(LEASE_SECONDS / 2) {
+    // Hosts may have been confirmed before it slept: those wait for nobody.
+    if step != "confirm" && back < Duration::from_secs(LEASE_SECONDS / 2) {
         return Err(format!("hosts gave up after {} s, long before their lease had ended", back.as_secs()));
     }
     let ended = ended.with("when it woke up the run", &[0, 1, 4])?;
