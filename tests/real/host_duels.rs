@@ -20,8 +20,8 @@ use crate::sweep;
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How much earlier the loser starts the next time.
-const NUDGE_NANOS: i64 = 40_000;
+/// How much later the winner starts the next time: less where the winners alternate, more where the same one wins again, within this.
+const NUDGE_NANOS: std::ops::RangeInclusive<i64> = 20_000..=8_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Winner {
@@ -152,16 +152,19 @@ fn on_the_dot(moment: Instant) {
 
 async fn races(shell: &[&str]) {
     let mut arena = Arena::new(shell).await;
-    let (mut confirmed, mut fired, mut later) = (0, 0, 0);
+    let (mut confirmed, mut fired) = (0, 0);
+    let (mut later, mut nudge, mut before) = (0, *NUDGE_NANOS.end(), Winner::Fire);
     let count = sweep::times(2_000, 30);
     for _ in 0..count {
         let gate = arena.ready().await;
         let winner = arena.race(gate, later).await;
         arena.settled(winner);
         arena.cleaned().await;
+        nudge = if winner == before { nudge * 3 / 2 } else { nudge / 2 };
+        (nudge, before) = (nudge.clamp(*NUDGE_NANOS.start(), *NUDGE_NANOS.end()), winner);
         match winner {
-            Winner::Confirm => (confirmed, later) = (confirmed + 1, later - NUDGE_NANOS),
-            Winner::Fire => (fired, later) = (fired + 1, later + NUDGE_NANOS),
+            Winner::Confirm => (confirmed, later) = (confirmed + 1, later - nudge),
+            Winner::Fire => (fired, later) = (fired + 1, later + nudge),
         }
     }
     let few = count / 8;
