@@ -12,6 +12,7 @@ mod host_order;
 mod host_program;
 mod host_races;
 mod host_switch;
+mod host_unlucky;
 mod inventory_ansible;
 mod logins;
 mod placements;
