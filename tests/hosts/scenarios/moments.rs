@@ -56,7 +56,7 @@ impl Moment {
 
 /// All of them, in the order of a run.
 pub(super) const MOMENTS: [Moment; 28] = [
-    moment("lock", "before", "sync", "*/session.part", Untouched),
+    moment("lock", "before", "sync", "*/taking-*.part", Untouched),
     moment("lock", "before", "sync", "-- /var/lib/lockturn /var/lib/lockturn/*", Untouched),
     moment("lock", "after", "sync", "-- /var/lib/lockturn /var/lib/lockturn/*", Untouched).first(),
     moment("stage", "before", "sync", "*/c1/what */c1 *", Untouched),
