@@ -5,11 +5,12 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use super::mended::paste;
 use super::support::{Ended, Lab};
 
-const NAMES: [&str; 2] = ["RUN", "PLAYBOOK"];
+const NAMES: [&str; 3] = ["RUN", "PLAYBOOK", "NEW-DIR"];
 
 /// The page, and what was typed of it.
 struct Page {
@@ -33,15 +34,38 @@ impl Page {
     fn types(&self, lab: &Lab, command: &str, run: &str) -> Ended {
         assert!(self.commands.contains(command), "`lockturn {command}` does not stand there: {:?}", self.commands);
         self.typed.borrow_mut().insert(command.to_owned());
-        let playbook = lab.at("playbooks/quick.yml").display().to_string();
+        let named = [run.to_owned(), lab.at("playbooks/quick.yml").display().to_string(), new_dir(lab)];
         let meant = |word: &str| match NAMES.iter().position(|name| *name == word) {
-            Some(0) => run.to_owned(),
-            Some(_) => playbook.clone(),
+            Some(name) => named[name].clone(),
             None => word.to_owned(),
         };
-        let words: Vec<String> = command.split_whitespace().map(meant).collect();
-        lab.say(&words.iter().map(String::as_str).collect::<Vec<_>>())
+        let mut words: Vec<String> = command.split_whitespace().map(meant).collect();
+        if command.contains("--from-hosts") {
+            // It asks, and the operator agrees.
+            words.push("--yes".to_owned());
+        }
+        if command.contains("--state") { lab.run(elsewhere(lab, &words)) } else { lab.say(&borrowed(&words)) }
     }
+}
+
+fn borrowed(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}
+
+/// A state directory that is not there yet.
+fn new_dir(lab: &Lab) -> String {
+    lab.scratch("new-state").display().to_string()
+}
+
+/// A command that names its own state directory.
+fn elsewhere(lab: &Lab, words: &[String]) -> Command {
+    let usual = lab.command(&borrowed(words));
+    let state = usual.get_args().position(|word| word == "--state").unwrap();
+    let args = usual.get_args().enumerate().filter(|(at, _)| ![state, state + 1].contains(at)).map(|(_, word)| word);
+    let mut command = Command::new(usual.get_program());
+    command.args(args).env_clear().envs(usual.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }
 
 fn begins(step: &str) -> impl Fn(&str) -> bool {
@@ -158,6 +182,32 @@ fn the_ledger_is_lost_or_damaged(page: &Page) {
     assert!(page.types(&lab, "ledger verify", "").with(6).contains("entry 5"));
 }
 
+/// Nothing is left of what this machine remembered; then its ledger is there, and damaged.
+fn only_the_hosts_know(page: &Page) {
+    for command in ["resume --from-hosts", "resume --from-hosts --state NEW-DIR"] {
+        let lab = Lab::up();
+        let before = lab.held();
+        let running = lab.start(&mut lab.rotation(&["--output", "json"]));
+        assert!(running.until(1, begins("activate")));
+        running.killed();
+        if command.contains("--state") {
+            // Its log has everything once more.
+            fs::remove_file(lab.state_dir().join("ledger.db-wal")).unwrap();
+            fs::write(lab.state_dir().join("ledger.db"), "this is no database, and has never been one").unwrap();
+            lab.say(&["resume"]).with(4);
+        } else {
+            fs::remove_dir_all(lab.state_dir()).unwrap();
+        }
+        let said = page.types(&lab, command, "").with(1);
+        assert!(said.contains("ROLLED BACK"), "{said}");
+        if command.contains("--state") {
+            fs::remove_dir_all(lab.state_dir()).unwrap();
+            fs::rename(new_dir(&lab), lab.state_dir()).unwrap();
+        }
+        assert!(!lab.whole(&before, command));
+    }
+}
+
 #[test]
 fn every_command_of_the_page_for_3_am_does_what_it_says() {
     let page = Page::read();
@@ -166,5 +216,6 @@ fn every_command_of_the_page_for_3_am_does_what_it_says() {
     this_machine_dies(&page);
     the_playbook_is_wrong(&page);
     the_ledger_is_lost_or_damaged(&page);
+    only_the_hosts_know(&page);
     assert_eq!(*page.typed.borrow(), page.commands, "what stands there, and nobody here has typed");
 }
