@@ -305,8 +305,10 @@ impl State {
         let forward = matches!(ask, Ask::Step(Step::Activate | Step::Verify));
         let seat = &mut self.coordinators[c].seats[h];
         // `Actor::open`, and `revert` of `step.rs`.
-        if seat.broken && seat.taken && self.hosts[h].lock(asker, bug).is_err() {
-            return None;
+        let fenced = seat.broken && seat.taken && self.hosts[h].lock(asker, bug).is_err();
+        // Whether there is something to clean the host itself knows.
+        if fenced && ask != Ask::Step(Step::Clean) {
+            return Some(Err(ReasonKind::Fenced));
         }
         seat.broken = false;
         let locks = matches!(ask, Ask::Recover | Ask::Step(Step::Revert));

@@ -42,7 +42,7 @@ pub(crate) struct Host {
     pub(crate) running: Content,
     pub(crate) armed: bool,
     pub(crate) fired: bool,
-    /// Since it fired it has gone all the way back (`has_gone_back`).
+    /// It has gone all the way back, and neither fired nor been armed since (`has_gone_back`).
     pub(crate) back: bool,
     pub(crate) confirmed: bool,
     /// The directories beside the target are there, with both contents, and the run's own.
@@ -74,13 +74,13 @@ impl Host {
         !self.staged && !self.armed && self.holder.is_none()
     }
 
-    /// `do_lock`: the newest coordinator, and of it the newest session; `end_earlier_session`.
+    /// `do_lock again`: the newest coordinator, and of it the newest session (`take_turn`, `end_session`), as long as the host is held.
     pub(crate) fn lock(&mut self, by: Asker, bug: Bug) -> Answer {
         if bug == Bug::NoEpochCheck {
             self.holder = Some(by);
             return Ok(());
         }
-        if self.epoch() > by.epoch {
+        if self.holder.is_none() || self.epoch() > by.epoch {
             return Err(ReasonKind::Fenced);
         }
         self.holder = Some(by);
@@ -173,7 +173,7 @@ impl Host {
         self.ours(by, bug)?;
         // What was cleaned has no changes to take back.
         if self.staged {
-            self.file = Content::Old;
+            (self.file, self.back) = (Content::Old, true);
         }
         Ok(())
     }
@@ -182,6 +182,10 @@ impl Host {
     fn clean(&mut self, by: Asker, bug: Bug) -> Answer {
         if self.holder.is_some() {
             self.ours(by, bug)?;
+        }
+        // Whoever cleans may know less than this host does.
+        if self.staged && self.file == Content::New && !self.confirmed && !self.back {
+            return Err(ReasonKind::Changed);
         }
         // The files `fired` and `confirmed` go too; whether it had fired tells nobody anything any more.
         (self.armed, self.fired, self.back, self.confirmed, self.staged) = (false, false, false, false, false);

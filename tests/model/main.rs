@@ -52,17 +52,17 @@ fn finds_with_a_bug(bug: Bug, properties: &[&'static str]) {
 
 #[test]
 fn two_hosts_and_any_three_faults() {
-    assert_eq!(explore(Fleet::new(2, 3, Bug::None, always_and_sometimes)), 37_615);
+    assert_eq!(explore(Fleet::new(2, 3, Bug::None, always_and_sometimes)), 36_688);
 }
 
 #[test]
 fn three_hosts_and_any_two_faults() {
-    assert_eq!(explore(Fleet::new(3, 2, Bug::None, always_and_sometimes)), 40_642);
+    assert_eq!(explore(Fleet::new(3, 2, Bug::None, always_and_sometimes)), 40_170);
 }
 
 #[test]
 fn four_hosts_and_any_one_fault() {
-    assert_eq!(explore(Fleet::new(4, 1, Bug::None, always)), 7_553);
+    assert_eq!(explore(Fleet::new(4, 1, Bug::None, always)), 7_481);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_lease_that_is_believed_for_too_long_is_found() {
 /// A run is taken up elsewhere with a *copy* of the state directory while its first coordinator lives. Hosts obey the newer one only.
 #[test]
 fn a_copy_of_the_ledger_and_no_fault() {
-    assert_eq!(explore(Fleet::new(2, 0, Bug::None, of_copies).with_copies()), 2_353);
+    assert_eq!(explore(Fleet::new(2, 0, Bug::None, of_copies).with_copies()), 2_256);
 }
 
 /// What hosts cannot make good: two ledgers that do not know of each other may decide differently, and where the newer one has gone back

@@ -11,6 +11,7 @@ use crate::host::{Bug, Content, Host};
 
 pub(crate) const NO_DEAD_SECRET: &str = "I4: no host has a secret that is dead";
 pub(crate) const COPIES_STAY: &str = "I4: both contents stay on a host until it is at one of them for good";
+pub(crate) const OLD_DIES_LAST: &str = "I4: the old copies go when every host is confirmed";
 pub(crate) const ONE_DECISION: &str = "I1: one decision, and no host hears of another";
 pub(crate) const IN_TIME: &str = "I1: the decision to stay falls when every host waits";
 pub(crate) const FIRE_XOR_CONFIRM: &str = "I6: a host fires or is confirmed";
@@ -42,6 +43,11 @@ pub(crate) fn always() -> Vec<Property<Fleet>> {
     vec![
         no_secret_is_dead(),
         Property::always(COPIES_STAY, copies_stay),
+        Property::always(OLD_DIES_LAST, |_, state: &State| {
+            let stays = |host: &Host| host.confirmed || !host.staged;
+            let goes = state.hosts.iter().any(|host| !host.staged);
+            !decided(state, Decision::Commit) || !goes || state.hosts.iter().all(stays)
+        }),
         Property::always(ONE_DECISION, one_decision),
         Property::always(FIRE_XOR_CONFIRM, fire_xor_confirm),
         Property::always(IN_TIME, |_, state: &State| !state.decided_late),
