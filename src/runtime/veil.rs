@@ -42,7 +42,12 @@ mod tests {
     #[test]
     fn words_that_hold_a_part_of_a_value_are_not_passed_on() {
         let value = "c0ffee11c0ffee22c0ffee33";
-        for words in ["bad token c0ffee11c0ffee22c0ffee33", "…fee22c0ffee33' is bad", "X'633066666565313163306666'"] {
+        for words in [
+            "bad token c0ffee11c0ffee22c0ffee33",
+            "…ee11c0ffee22…",
+            "…fee22c0ffee33' is bad",
+            "X'633066666565313163306666'",
+        ] {
             assert!(veiled(words, value), "{words}");
         }
         assert!(veiled("password hunter2 is too short", "hunter2"));

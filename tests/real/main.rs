@@ -6,7 +6,6 @@ mod dotenv_readers;
 mod host_attackers;
 mod host_deaths;
 mod host_duels;
-mod host_durable;
 mod host_faults;
 mod host_order;
 mod host_program;
