@@ -454,8 +454,9 @@ ours() {
 # keep NAME, bytes as payload
 do_keep() {
     ours || return
-    # Its name is on the disk with the next thing that must be: nobody needs it of a host that was not armed.
     if take_payload "$dir/$1.part" && durable "$dir/$1.part" && mv -f -- "$dir/$1.part" "$dir/$1"; then
+        # Its name too: a host that starts again here is asked what comes next, and not for this once more.
+        durable "$dir"
         reply ok ''
     else
         reply no-space "$dir is full"
@@ -1143,6 +1144,8 @@ cut_armed() {
 
 do_revert() {
     ours || return
+    # Whoever asks that goes by another ledger than the one in which it was decided.
+    if [ -f "$dir/confirmed" ]; then reply changed "the host was told that the new value stays"; return; fi
     # The switch goes the same way: it is kept from it while we are at it, and waited for where it is at it already.
     if [ -f "$dir/armed" ] && is_due 120; then set_lease 120; fi
     wait_for_switch

@@ -47,6 +47,31 @@ async fn synced_by(host: &mut ShellHost, home: &Home, request: &Request<'_>) -> 
 }
 
 #[tokio::test]
+async fn a_host_that_was_told_that_it_stays_is_not_taken_back() {
+    let home = Home::new();
+    let path = home.path(".env");
+    fs::write(&path, "old").unwrap();
+    let mut host = ShellHost::armed(SH, &home, &path, b"old", b"new").await;
+    host.ok(&Request::Cut).await;
+    host.ok(&Request::Confirm).await;
+    // By its copy of the ledger nothing is decided.
+    assert_eq!(host.refused(&Request::Revert).await, ReasonKind::Changed);
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+    host.ok(&Request::Confirm).await;
+}
+
+#[tokio::test]
+async fn the_values_of_a_run_are_on_the_disk_by_name_when_they_are_kept() {
+    let home = Home::new();
+    let mut host = ShellHost::start(SH, &home, "01RUN", 1).await;
+    host.ok(&Request::Lock).await;
+    let bytes = lockturn::model::Secret::new(b"values".to_vec());
+    let lines = synced_by(&mut host, &home, &Request::Keep { name: "values", bytes: &bytes }).await;
+    let name = format!(" {}  run", home.path(".lockturn/01RUN").display());
+    assert!(lines.last().is_some_and(|line| line.ends_with(&name)), "{lines:?}");
+}
+
+#[tokio::test]
 async fn what_is_in_its_place_already_is_on_the_disk_too() {
     let home = Home::new();
     fs::create_dir(home.path("app")).unwrap();
