@@ -69,7 +69,7 @@ impl Actor {
         let mut line = Line::open(&self.world, self.operator, self.host).await?;
         line.call(&self.world, Request::Hello(self.epoch), START_MAX).await?;
         if self.taken
-            && let Reply::No(kind) = line.call(&self.world, Request::Lock, STEP_MAX).await?
+            && let Reply::No(kind) = line.call(&self.world, Request::LockAgain, STEP_MAX).await?
         {
             return Err(NoAnswer(kind));
         }
@@ -90,7 +90,7 @@ impl Actor {
                     self.world.heard(self.host, request, reply);
                     let refused = matches!(reply, Reply::No(_));
                     match request {
-                        Request::Lock => self.taken |= !refused,
+                        Request::Lock | Request::LockAgain => self.taken |= !refused,
                         Request::Clean => self.taken &= refused,
                         Request::Confirm => self.lease.set(None),
                         _ => {}

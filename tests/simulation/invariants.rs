@@ -254,7 +254,9 @@ impl Eyes {
                 i5_covered(committed, h).or_else(|| i7_whole(h)).or_else(|| {
                     let awake = h.up && !world.kernel.is_frozen(host);
                     let thawed = world.kernel.now() - seen.thawed_at > FIRES_WITHIN * 1_000;
-                    if awake && thawed { i14_fires_in_time(h, world.kernel.now()) } else { None }
+                    // A switch that is a process does not survive another start of its host.
+                    let watched = h.systemd || seen.armed_in == h.boot;
+                    if awake && thawed && watched { i14_fires_in_time(h, world.kernel.now()) } else { None }
                 })
             })
         })
@@ -488,20 +490,18 @@ fn i10_true_verdict(book: &Book, seen: &[Seen], world: &World, verdict: Verdict,
 /// A host that is dead for good keeps no other from its end.
 fn i13_nobody_waits_for_the_dead(decision: Option<Decision>, name: &str, h: &Host) -> Found {
     let there = match decision {
-        Some(Decision::Commit) => h.holds(Content::New),
-        Some(Decision::Rollback) | None => h.holds(Content::Old),
+        // Nobody is cleaned before everybody has heard that the new value stays.
+        Some(Decision::Commit) => {
+            h.holds(Content::New) && (*h.disk.token.get() == Token::Confirmed || h.disk.is_clean())
+        }
+        Some(Decision::Rollback) | None => h.holds(Content::Old) && h.disk.is_clean(),
     };
-    if there && h.disk.is_clean() {
-        None
-    } else {
-        broken("I13", format!("another host is dead, and {name} is not at its end"))
-    }
+    if there { None } else { broken("I13", format!("another host is dead, and {name} is not at its end")) }
 }
 
 /// An armed host does not wait longer than it promised.
 fn i14_fires_in_time(h: &Host, now: u64) -> Found {
     let armed = *h.disk.token.get() == Token::Armed;
-    // What watches as a process does not survive another start.
     let (boot, until) = (*h.disk.lease.get())?;
     if armed && boot == h.boot && h.clock(now) > until + FIRES_WITHIN {
         return broken("I14", format!("an armed host still waits {} s after its time", h.clock(now) - until));

@@ -39,6 +39,8 @@ pub(crate) enum Mutant {
     LeaseByWallClock,
     /// Nothing goes back at boot.
     NoBootUnit,
+    /// The name of the values that a host keeps is not on the disk.
+    KeepsInMemory,
     /// What `clean` removes may be there again after a power cut.
     CleansInMemory,
     /// `clean` removes nothing.
@@ -67,4 +69,5 @@ pub(crate) const MUTANTS: &[(Mutant, &str)] = &[
     (Mutant::NoBootUnit, "I5"),
     (Mutant::ForgetsToClean, "I10"),
     (Mutant::CleansInMemory, "I15"),
+    (Mutant::KeepsInMemory, "I15"),
 ];

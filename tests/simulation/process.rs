@@ -225,7 +225,7 @@ impl Coordinator {
             let (said, of, actor) = (Rc::clone(&said), Rc::clone(world), Rc::clone(&fleet.actors[world.number(name)]));
             world.kernel.spawn(self.process, async move {
                 let mut actor = actor.lock().await;
-                if let Err(CallError::Lost(_)) = actor.call(Request::Lock, STEP_MAX).await {
+                if let Err(CallError::Lost(_)) = actor.call(Request::LockAgain, STEP_MAX).await {
                     return said.put(false);
                 }
                 let _later = actor.wait_longer(of.plan.lease).await;

@@ -84,6 +84,9 @@ impl Shell {
                 Ok(())
             }
             Request::Lock => self.lock().await,
+            // `do_lock again`
+            Request::LockAgain if !self.has_dir() => Err(ReasonKind::Fenced),
+            Request::LockAgain => self.lock().await,
             Request::StageFile(number) => self.stage_file(number).await,
             Request::Keep => self.keep().await,
             Request::Rehearse => self.rehearse().await,
@@ -183,6 +186,11 @@ impl Shell {
         Err(ReasonKind::NoSpace)
     }
 
+    /// Whether the run's directory is there.
+    fn has_dir(&self) -> bool {
+        self.see(|host| *host.disk.lock.get() || host.disk.session.get().is_some())
+    }
+
     /// `ours`
     fn ours(&self) -> Done {
         if self.world.is(Mutant::NoEpochCheck) {
@@ -228,13 +236,17 @@ impl Shell {
         Ok(())
     }
 
-    /// `do_keep`: its name is on the disk with the next thing that must be.
+    /// `do_keep`
     async fn keep(&self) -> Done {
         self.ours()?;
         self.room()?;
         self.pause().await;
         self.effect(Effect::Kept);
         self.write(|disk| disk.kept.set(true));
+        if !self.world.is(Mutant::KeepsInMemory) {
+            self.pause().await;
+            self.write(Disk::sync_dir);
+        }
         Ok(())
     }
 
@@ -355,6 +367,10 @@ impl Shell {
     /// `do_revert`
     async fn revert(&self) -> Done {
         self.ours()?;
+        if self.see(|host| *host.disk.token.get() == Token::Confirmed) {
+            self.world.count("a confirmed host was not taken back");
+            return Err(ReasonKind::Changed);
+        }
         if self.armed().is_ok() && switch::is_due(&self.world, self.host, 120) {
             let _on_a_full_disk = switch::set_lease(&self.world, self.host, 120);
         }
@@ -458,9 +474,8 @@ impl Shell {
             disk.lease.set(None);
             disk.uncut.set(Uncut::Absent);
             disk.program.set(false);
+            disk.lock.set(false);
         });
-        self.pause().await;
-        self.write(|disk| disk.lock.set(false));
         self.pause().await;
         self.write(|disk| {
             if synced {

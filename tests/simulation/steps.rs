@@ -106,7 +106,7 @@ async fn activate(actor: &mut Actor, direction: Direction) -> Result<(), CallErr
 }
 
 async fn revert(actor: &mut Actor) -> Result<(), CallError> {
-    plain(actor, Request::Lock).await?;
+    plain(actor, Request::LockAgain).await?;
     plain(actor, Request::Revert).await
 }
 

@@ -16,6 +16,7 @@ pub(crate) enum Request {
     /// With the epoch.
     Hello(u64),
     Lock,
+    LockAgain,
     StageFile(usize),
     Keep,
     Rehearse,
