@@ -70,6 +70,8 @@ pub(crate) async fn story(world: Rc<World>) {
     while first.second_at_work() {
         kernel.sleep(1_000).await;
     }
+    first.book.fails.set(None);
+    first.book.dies.set(None);
     heal(&world).await;
     if world.knobs.never_back {
         kernel.sleep(world.knobs.lease * 1_000 + 300_000).await;

@@ -227,6 +227,7 @@ impl Shell {
         if let Err(kind) = self.room() {
             self.write(|disk| {
                 forget_beside(disk, number);
+                disk.sync_beside(number, true);
                 disk.known[number].set(false);
             });
             return Err(kind);
