@@ -31,3 +31,6 @@ pub mod performance {}
 
 #[doc = include_str!("docs/simulation.md")]
 pub mod simulation {}
+
+#[doc = include_str!("docs/track_record.md")]
+pub mod track_record {}
