@@ -355,6 +355,8 @@ take_turn() {
     fi
     process "$$"
     session="$epoch $$ $began"
+    # An earlier lockturn that still lives looks there, and is refused.
+    [ ! -e "$dir/session" ] || put "$dir/session" "$session"
     put "$dir/taking-$$" "$session" && ln -- "$dir/taking-$$" "$dir/session$turn" 2>/dev/null
     taken_turn=$?
     rm -f -- "$dir/taking-$$" "$dir/taking-$$.part"
@@ -365,7 +367,8 @@ take_turn() {
 newest_session() {
     turn=1
     while [ -e "$dir/session$turn" ]; do turn=$((turn + 1)); done
-    words_of "$dir/session$((turn - 1))"
+    # An earlier lockturn knew of one session, without a number.
+    if [ "$turn" = 1 ]; then words_of "$dir/session"; else words_of "$dir/session$((turn - 1))"; fi
 }
 
 # own_state: the directory of all state is there, and nobody else's. Looked at once.
@@ -1212,7 +1215,8 @@ was_cut() {
 # clean: nothing of the run stays, and that is looked at.
 do_clean() {
     # Before a session has taken the host nothing is staged.
-    if [ -e "$dir/session1" ]; then ours || return; fi
+    newest_session
+    if [ -n "$words" ]; then ours || return; fi
     numbers
     # Whoever cleans may know less than this host does, from a copy of the ledger that is older than the cut.
     if was_cut && { [ -f "$dir/armed" ] || { [ -f "$dir/fired" ] && ! has_gone_back; }; }; then
@@ -1233,6 +1237,9 @@ do_clean() {
     if [ -n "$left" ]; then reply denied "these could not be removed: $left"; return; fi
     end_switch
     words_of "$state/lock"
+    # What shows a cut goes before what shows that it was confirmed: whoever has lost the journal takes back what was cut and never
+    # confirmed, should this die in the middle.
+    rm -rf -- "$dir"/c[0-9]* "$dir/uncut" "$dir/cutting" && durable "$dir"
     # The lock goes last: until then no other run can come in between.
     if [ "$words" = "$run" ]; then set -- "$state/lock"; fi
     rm -rf -- "$dir" "$@"

@@ -160,3 +160,49 @@ async fn what_was_cleaned_is_gone_also_after_a_power_cut() {
     let (first, last) = (at(&|line| line == beside), at(&|line| line.ends_with(&run)));
     assert!(first.is_some() && last.is_some() && first < last, "{lines:?}");
 }
+
+#[tokio::test]
+async fn a_host_that_an_earlier_lockturn_has_taken_is_not_taken_from_a_newer_coordinator() {
+    let home = Home::new();
+    let mut first = ShellHost::start(SH, &home, "01RUN", 2).await;
+    first.ok(&Request::Lock).await;
+    // So it named the one session that it knew of.
+    let (session, turn) = (home.path(".lockturn/01RUN/session"), home.path(".lockturn/01RUN/session1"));
+    fs::rename(&turn, &session).unwrap();
+    let mut older = ShellHost::start(SH, &home, "01RUN", 1).await;
+    assert_eq!(older.refused(&Request::Lock).await, ReasonKind::Fenced);
+    assert_eq!(older.refused(&Request::Clean).await, ReasonKind::Fenced);
+    let mut newer = ShellHost::start(SH, &home, "01RUN", 3).await;
+    newer.ok(&Request::Lock).await;
+    // One that hangs is ended, and the earlier program, which looks there, is refused.
+    tokio::time::timeout(Duration::from_secs(30), first.child.wait()).await.expect("two sessions at work").unwrap();
+    assert!(fs::read_to_string(&session).unwrap().starts_with("3 "), "the earlier program may take it");
+    newer.ok(&Request::Clean).await;
+    assert_eq!(home.names(), [".lockturn"]);
+}
+
+#[tokio::test]
+async fn a_clean_that_dies_in_the_middle_leaves_no_host_that_seems_never_to_have_been_confirmed() {
+    let home = Home::new();
+    let path = home.path(".env");
+    fs::write(&path, "old").unwrap();
+    let mut host = ShellHost::armed(SH, &home, &path, b"old", b"new").await;
+    host.ok(&Request::Cut).await;
+    host.ok(&Request::Confirm).await;
+    // In the order of the directory it may be the first to go.
+    let dies = format!(
+        "case \"$*\" in *.lockturn/01RUN\\ *|*.lockturn/01RUN) exec /bin/rm -f -- '{}' ;; esac\nexec /bin/rm \"$@\"",
+        home.path(".lockturn/01RUN/confirmed").display()
+    );
+    tool(&home, "rm", &dies);
+    host.hello(1, ".lockturn", "tools").await.unwrap();
+    assert_eq!(host.refused(&Request::Clean).await, ReasonKind::Denied);
+    assert!(!home.path(".lockturn/01RUN/confirmed").exists());
+    // Whoever has lost the journal would take back what shows a cut.
+    let which = host.which().await;
+    assert!(which.held.is_empty(), "{which:?}");
+    assert!(!home.path(".lockturn/01RUN/uncut").exists());
+    fs::remove_file(home.path("tools/rm")).unwrap();
+    host.ok(&Request::Clean).await;
+    assert_eq!(home.names(), [".env", ".lockturn", "tools"]);
+}
