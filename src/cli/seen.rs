@@ -85,7 +85,8 @@ impl Seen {
             };
             epoch = epoch.max(left.epoch);
             check(&name, &left, &common, names[&name])?;
-            for (id, pair) in left.values.iter() {
+            // Whose share is gone is given nothing, and gives nothing.
+            for (id, pair) in left.values.iter().filter(|_| left.share.is_some()) {
                 match vault.get(id) {
                     Some(known) if !known.same_as(pair) => {
                         return Err(does_not_fit(format!("{name} keeps other values of `{id}` than another host")));
@@ -110,10 +111,12 @@ impl Seen {
 /// Whether one host says what it may say: what it will be given are values that it keeps itself.
 fn check(name: &HostName, left: &Left, common: &Common, become_user: Become) -> Result<(), CliError> {
     let Some(share) = &left.share else {
-        if left.found.stands == Stands::Uncut && left.values.iter().next().is_none() {
+        if left.bare {
             return Ok(());
         }
-        return Err(does_not_fit(format!("{name} has no share of the plan, and says \"{}\"", left.found.said)));
+        let text = format!("{name} has no share of the plan, and says \"{}\"", left.found.said);
+        return Err(does_not_fit(text)
+            .hint("if an earlier lockturn began the run, hosts have none: only its own journal can end it"));
     };
     if share.common != *common || share.host.become_user != become_user {
         return Err(does_not_fit(format!("{name} does not agree with the others about the plan")));
@@ -122,10 +125,10 @@ fn check(name: &HostName, left: &Left, common: &Common, become_user: Become) -> 
     if let Some((id, _)) = left.values.iter().find(|(id, _)| !needs.contains(id)) {
         return Err(does_not_fit(format!("{name} keeps a value of `{id}`, which its share of the plan does not have")));
     }
-    // One that was never cut is only cleaned, and gets nothing.
+    // One that was never cut, or is cleaned already but for its last files, is only cleaned, and gets nothing.
     let missing = needs.iter().find(|id| left.values.get(id).is_none());
     match missing {
-        Some(id) if left.found.stands != Stands::Uncut => {
+        Some(id) if left.found.stands != Stands::Uncut && !left.bare => {
             Err(does_not_fit(format!("{name} does not keep the values of `{id}`, which its share of the plan has")))
         }
         Some(_) | None => Ok(()),

@@ -1236,10 +1236,15 @@ do_clean() {
     done
     if [ -n "$left" ]; then reply denied "these could not be removed: $left"; return; fi
     end_switch
+    # What tells that it was confirmed goes last: whoever has lost the journal takes back what was cut and never confirmed, should this die
+    # in the middle.
+    set --
+    for left in "$dir"/*; do
+        [ "$left" = "$dir/confirmed" ] || set -- "$@" "$left"
+    done
+    if [ -d "$dir" ]; then rm -rf -- "$@" && durable "$dir"; fi
     words_of "$state/lock"
-    # What shows a cut goes before what shows that it was confirmed: whoever has lost the journal takes back what was cut and never
-    # confirmed, should this die in the middle.
-    rm -rf -- "$dir"/c[0-9]* "$dir/uncut" "$dir/cutting" && durable "$dir"
+    set --
     # The lock goes last: until then no other run can come in between.
     if [ "$words" = "$run" ]; then set -- "$state/lock"; fi
     rm -rf -- "$dir" "$@"

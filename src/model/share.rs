@@ -13,6 +13,9 @@ use super::{
     ValueId, expand_ranges, fold,
 };
 
+/// A plan has no more hosts. What a host says of them is a few ranges, which could stand for more than there is room for.
+const HOSTS_MAX: usize = 1_000_000;
+
 /// One host's share of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,7 +112,8 @@ impl Common {
     /// # Errors
     /// If these are not names, as a phrase.
     pub fn batches(&self) -> Result<Vec<Vec<HostName>>, String> {
-        self.activate_batches.iter().map(|batch| long(batch)).collect()
+        let mut room = HOSTS_MAX;
+        self.activate_batches.iter().map(|batch| long(batch, &mut room)).collect()
     }
 
     /// How the program gets its rights on each host of the plan.
@@ -117,7 +121,7 @@ impl Common {
     /// # Errors
     /// As [`Common::batches`].
     pub fn hosts(&self) -> Result<BTreeMap<HostName, Become>, String> {
-        let by_sudo: BTreeSet<HostName> = long(&self.by_sudo)?.into_iter().collect();
+        let by_sudo: BTreeSet<HostName> = long(&self.by_sudo, &mut { HOSTS_MAX })?.into_iter().collect();
         let become_of = |name: &HostName| if by_sudo.contains(name) { Become::Sudo } else { Become::None };
         Ok(self.batches()?.into_iter().flatten().map(|name| (name.clone(), become_of(&name))).collect())
     }
@@ -198,17 +202,19 @@ pub fn assemble(common: &Common, shares: &BTreeMap<HostName, Share>) -> Result<P
 fn short<'a>(names: impl IntoIterator<Item = &'a HostName>) -> Vec<String> {
     let names: Vec<&HostName> = names.into_iter().collect();
     let folded = fold(names.iter().copied());
-    match long(&folded) {
+    match long(&folded, &mut { HOSTS_MAX }) {
         Ok(read_back) if read_back.iter().eq(names.iter().copied()) => folded,
         Ok(_) | Err(_) => names.iter().map(ToString::to_string).collect(),
     }
 }
 
 /// The names, in their order.
-fn long(words: &[String]) -> Result<Vec<HostName>, String> {
+fn long(words: &[String], room: &mut usize) -> Result<Vec<HostName>, String> {
     let mut names = BTreeSet::new();
     for word in words {
-        for name in expand_ranges(word)? {
+        let these = expand_ranges(word)?;
+        *room = room.checked_sub(these.len()).ok_or_else(|| format!("there are more than {HOSTS_MAX}"))?;
+        for name in these {
             names.insert(name.parse().map_err(|error: super::NameError| error.to_string())?);
         }
     }
@@ -260,6 +266,13 @@ mod tests {
             let (common, shares) = shares(&plan);
             assert_eq!(assemble(&common, &shares), Ok(plan), "{names:?}");
         }
+    }
+
+    #[test]
+    fn a_host_cannot_have_us_count_hosts_without_end() {
+        let (mut common, _) = shares(&plan(&["c", "w-1"]));
+        common.activate_batches = ('a'..='z').map(|letter| vec![format!("{letter}[1:100000]")]).collect();
+        assert_eq!(common.hosts(), Err("there are more than 1000000".to_owned()));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Left {
     pub epoch: u64,
     /// How far it came.
     pub found: Found,
+    /// It knows of no change: nothing was staged yet, or its `clean` died in the middle. So it is only cleaned.
+    pub bare: bool,
     /// Its share of the plan; none if the run was left just after it had taken the host.
     pub share: Option<Share>,
     /// The values that it keeps; none before all of them were staged.
@@ -44,16 +46,19 @@ pub async fn look(actor: &mut Actor, run: &RunId) -> Result<Option<Left>, Reason
     }
     let epoch = newest_epoch(actor).await?;
     let confirmed = kept(actor, "confirmed").await?.is_some();
-    // The host writes `uncut` when it is first armed, and empties it before it is first cut; while it cuts it has another name.
-    let emptied = kept(actor, "uncut").await?.is_some_and(|uncut| uncut.is_empty());
-    let was_cut = emptied || kept(actor, "cutting").await?.is_some();
+    // The host writes `uncut` when it is first armed, and empties it before it is first cut; while it cuts it has another name. That one is
+    // looked for first: where nobody cuts any more its switch may give it back its own just now.
+    let cutting = kept(actor, "cutting").await?.is_some();
+    let was_cut = cutting || kept(actor, "uncut").await?.is_some_and(|uncut| uncut.is_empty());
     let which = match actor.call(&Request::Which, STEP_MAX).await {
         Ok(which) => Ok(Which::parse(&which)?),
         Err(CallError::Refused(reason)) => Err(reason),
         Err(CallError::Lost(reason)) => return Err(reason),
     };
+    // Changes are there from before it is armed until it is cleaned: without any there is nothing to be taken back.
+    let bare = which.as_ref().is_ok_and(|which| which.held.is_empty());
     let holds_new = which.as_ref().is_ok_and(|which| which.held.contains(&Held::New));
-    let stands = match (confirmed, was_cut || holds_new) {
+    let stands = match (confirmed, (was_cut && !bare) || holds_new) {
         (true, _) => Stands::Confirmed,
         (false, true) => Stands::Cut,
         (false, false) => Stands::Uncut,
@@ -65,23 +70,28 @@ pub async fn look(actor: &mut Actor, run: &RunId) -> Result<Option<Left>, Reason
         values.take_kept(&kept).map_err(|_| broken("the values"))?;
     }
     let share = share.map_err(|why| broken(&format!("its share of the plan ({why})")))?;
-    Ok(Some(Left { epoch, found: Found { stands, said: said(which) }, share, values }))
+    Ok(Some(Left { epoch, found: Found { stands, said: said(which) }, bare, share, values }))
 }
 
-/// The number of the newest coordinator that has been there: each session leaves a file of its own, numbered from 1.
+/// The number of the newest coordinator that has been there: each session leaves a file of its own, numbered from 1. An earlier lockturn
+/// had one for all, without a number.
 async fn newest_epoch(actor: &mut Actor) -> Result<u64, Reason> {
-    let (mut turn, mut newest) = (1_u64, 0);
+    let earlier = kept(actor, "session").await?;
+    let (mut turn, mut newest) = (1_u64, earlier.as_ref().map_or(Ok(0), epoch_of)?);
     while let Some(session) = kept(actor, &format!("session{turn}")).await? {
-        let text = std::str::from_utf8(session.expose()).unwrap_or_default();
-        let epoch: Option<u64> = text.split_whitespace().next().and_then(|word| word.parse().ok());
-        newest =
-            newest.max(epoch.filter(|epoch| *epoch < EPOCH_MAX).ok_or_else(|| broken("the number of a coordinator"))?);
+        newest = newest.max(epoch_of(&session)?);
         turn += 1;
         if turn > SESSIONS_MAX {
             return Err(broken("it has had too many coordinators"));
         }
     }
     Ok(newest)
+}
+
+fn epoch_of(session: &Secret) -> Result<u64, Reason> {
+    let text = std::str::from_utf8(session.expose()).unwrap_or_default();
+    let epoch = text.split_whitespace().next().and_then(|word| word.parse().ok());
+    epoch.filter(|epoch| *epoch < EPOCH_MAX).ok_or_else(|| broken("the number of a coordinator"))
 }
 
 /// What the host keeps under this name.

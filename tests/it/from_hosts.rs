@@ -34,7 +34,10 @@ fn from_hosts(lab: &Lab, what: &str) -> i32 {
     let Ended { code, out, err } = lab.say(&FROM_HOSTS);
     let code = code.unwrap_or_else(|| panic!("{what}: {out}{err}"));
     assert!([0, 1, 4, 7].contains(&code), "{what}: {code}\n{out}{err}");
-    assert_eq!(nothing_left, err.contains("has anything of a run"), "{what}: {code}\n{err}");
+    // A host whose coordinator was killed just now may come to the end of its cleaning meanwhile.
+    let none = err.contains("has anything of a run");
+    assert!(none || !nothing_left, "{what}: {code}\n{err}");
+    assert!(!none || lab.left_over().is_empty(), "{what}: {code}\n{err}");
     assert_eq!(code == 7, err.contains("before the journal was lost"), "{what}: {code}\n{err}");
     for (worker, (own, _)) in lab.held() {
         assert!(known.contains(&own), "{what}: {worker} holds a value that the lost run did not make");
@@ -52,10 +55,10 @@ fn sweep(fault: &str, points: impl Iterator<Item = usize>) -> Vec<i32> {
         if !lost_after(&lab, facts, fault) {
             break;
         }
-        let nothing_left = lab.left_over().is_empty();
         let code = from_hosts(&lab, &what);
         let moved = lab.whole(&before, &what);
-        if nothing_left {
+        // Nothing was left there.
+        if lab.latest_or_none().is_none() {
             continue;
         }
         codes.push(code);
@@ -218,6 +221,46 @@ fn of_several_runs_one_must_be_named_and_of_none_that_is_said() {
     let said = lab.say(&FROM_HOSTS).with(4);
     assert!(said.contains("unknown: left before any host was told"), "{said}");
     assert!(!lab.whole(&before, "two runs"));
+}
+
+#[test]
+fn a_run_of_an_earlier_lockturn_is_ended_by_its_journal_and_without_one_that_is_said() {
+    let lab = Lab::up();
+    let before = lab.held();
+    let running = lab.start(&mut lab.rotation(&["--output", "json"]));
+    assert!(running.until(1, |line| line.contains(r#""step":"activate""#)));
+    running.killed();
+    let run = lab.latest()["run"].as_str().unwrap().to_owned();
+    for host in HOSTS {
+        // So it left a host: one session for all, and no share of the plan.
+        let kept = |name: &str| lab.on(host, &format!(".lockturn/{run}/{name}"));
+        fs::rename(kept("session1"), kept("session")).unwrap();
+        fs::remove_file(kept("plan")).unwrap();
+    }
+    let elsewhere = lab.scratch("elsewhere");
+    let said = lab.run(lab.command_with(&elsewhere, &FROM_HOSTS)).with(6);
+    assert!(said.contains("an earlier lockturn") && said.contains("only its own journal"), "{said}");
+    lab.say(&["resume"]).with(0);
+    assert!(lab.whole(&before, "an earlier lockturn began it"));
+}
+
+#[test]
+fn a_host_whose_clean_died_in_the_middle_is_only_cleaned() {
+    let lab = Lab::up();
+    let before = lab.held();
+    lost_while_hosts_are_cleaned(&lab, "worker-1");
+    // What is left there last.
+    for name in ["values", "plan", "c1"] {
+        let entries = fs::read_dir(lab.on("worker-2", ".lockturn")).unwrap();
+        let run = entries.flatten().find(|entry| entry.path().is_dir()).unwrap().path();
+        if name == "c1" {
+            fs::remove_dir_all(run.join(name)).unwrap();
+        } else {
+            fs::remove_file(run.join(name)).unwrap();
+        }
+    }
+    lab.say(&FROM_HOSTS).with(7);
+    assert!(lab.whole(&before, "one host was almost clean"));
 }
 
 /// Changes what a host keeps of the run while `check` looks, and puts it back.
