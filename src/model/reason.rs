@@ -87,6 +87,8 @@ reasons! {
     NoShell = "no-shell",
     /// `sudo -n` would have asked for a password or refused.
     SudoRefused = "sudo-refused",
+    /// sudo would record what the host is sent, or what it answers.
+    SudoRecords = "sudo-records",
     /// A tool that the step needs is not installed there.
     ToolMissing = "tool-missing",
     /// The answer was not one: too long, wrong frame, wrong number.

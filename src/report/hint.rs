@@ -27,6 +27,9 @@ pub const fn hint(kind: ReasonKind) -> Option<&'static str> {
         K::JumpFailed => "see the jump host first: every host behind it waits for it",
         K::NoShell => "the login must run a POSIX /bin/sh: no forced command, no nologin",
         K::SudoRefused => "the login user needs NOPASSWD for /bin/sh in sudoers; a password is never sent",
+        K::SudoRecords => {
+            "values would be in its log: the rule for the login user in sudoers needs `NOLOG_INPUT: NOLOG_OUTPUT:`"
+        }
         K::ToolMissing => "install the tool on the host",
         K::ProtocolBroken => "is it an sshd that listens at `port`, and is it up to date?",
         K::ConnectionLost | K::AnswerBroken => "what became of it is unknown; `lockturn resume` asks the host",

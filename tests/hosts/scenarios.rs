@@ -67,6 +67,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("the_coordinator_is_killed", Always, cut_off::the_coordinator_is_killed),
     ("a_host_that_is_cut_off", Always, refused::a_host_that_is_cut_off),
     ("a_sudo_that_asks_for_a_password", Always, refused::a_sudo_that_asks_for_a_password),
+    ("a_sudo_that_records_what_it_is_sent", Always, refused::a_sudo_that_records_what_it_is_sent),
     ("a_user_whom_a_host_does_not_know", Always, refused::a_user_whom_a_host_does_not_know),
     ("a_disk_that_is_full", Always, refused::a_disk_that_is_full),
     ("a_disk_that_gets_full_while_staging", Always, refused::a_disk_that_gets_full_while_staging),

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::canary::holds;
 use crate::fleet::{Fleet, Values};
 use crate::network::Way;
 use crate::operator::{Ended, WORKER_SECRET, shipped};
@@ -28,6 +29,57 @@ pub(super) fn a_sudo_that_asks_for_a_password(fleet: &Fleet) {
     let ended = fleet.rotate(WORKER_SECRET);
     host.sh("echo 'deploy ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/deploy");
     refused(fleet, ended, &before, &["worker-1", "a password is required", "NOPASSWD"]);
+}
+
+fn rule(tags: &str, defaults: &str) -> String {
+    format!("deploy ALL=(ALL) NOPASSWD: {tags} ALL\n{defaults}\n")
+}
+
+/// On one of each Debian.
+const RECORDS: [(&str, &str); 4] = [
+    ("worker-1", "Defaults log_input"),
+    ("worker-2", "Defaults use_pty, log_output"),
+    ("worker-2", "Defaults:deploy log_stdin"),
+    ("control", "Defaults!/bin/sh log_input"),
+];
+
+pub(super) fn a_sudo_that_records_what_it_is_sent(fleet: &Fleet) {
+    let before = fleet.begin();
+    for (name, told) in RECORDS {
+        let host = fleet.host(name);
+        let may = |tags| host.sh_with("cat >/etc/sudoers.d/deploy && visudo -c -q", &rule(tags, told));
+        may("");
+        let ended = fleet.rotate(WORKER_SECRET);
+        host.sh_with("runuser -u deploy -- sudo -n -- /bin/sh -s", "echo 'a line of the test'\n");
+        let records = host.sh("find /var/log/sudo-io -type f -exec zcat -f {} + 2>/dev/null; rm -r /var/log/sudo-io");
+        may("NOLOG_INPUT: NOLOG_OUTPUT:");
+        assert!(records.contains("a line of the test"), "{name}: `{told}` makes sudo record nothing");
+        assert!(
+            !holds(&records, &[&before]) && !records.contains(" read-file 3 "),
+            "{name}: `{told}`: a value is kept"
+        );
+        refused(fleet, ended, &before, &[name, "sudo keeps a record", "NOLOG_INPUT"]);
+    }
+    // In a container root may not look at sudo: then it is asked.
+    let host = fleet.host("worker-3");
+    let dir = "/run/systemd/system/ssh.service.d";
+    host.sh_with(
+        &format!("mkdir {dir} && cat >{dir}/bound.conf && systemctl daemon-reload && systemctl restart ssh"),
+        "[Service]\nCapabilityBoundingSet=~CAP_SYS_PTRACE\n",
+    );
+    host.sh_with("cat >/etc/sudoers.d/deploy", &rule("LOG_INPUT:", ""));
+    refused(fleet, fleet.rotate(WORKER_SECRET), &before, &["worker-3", "sudo keeps a record"]);
+    host.sh("rm -r /var/log/sudo-io");
+    host.sh_with("cat >/etc/sudoers.d/deploy", &rule("NOLOG_INPUT:", "Defaults !log_output"));
+    // What the hint says is enough, and hosts whose sudo knows how to record are not refused for that.
+    fleet.rotate(WORKER_SECRET).with(0, &[]);
+    for (name, _) in RECORDS {
+        let host = fleet.host(name);
+        host.sh_with("cat >/etc/sudoers.d/deploy", &rule("", ""));
+        host.sh("! find /var/log/sudo-io -type f | grep .");
+    }
+    host.sh_with("cat >/etc/sudoers.d/deploy", &rule("", ""));
+    host.sh(&format!("rm -r {dir} && systemctl daemon-reload && systemctl restart ssh"));
 }
 
 pub(super) fn a_user_whom_a_host_does_not_know(fleet: &Fleet) {
