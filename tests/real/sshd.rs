@@ -3,7 +3,7 @@
 mod agent;
 mod battery;
 mod drill;
-mod fleet;
+pub(crate) mod fleet;
 mod from_hosts;
 mod jump;
 mod keys;
@@ -11,4 +11,5 @@ mod known_hosts;
 mod lease;
 mod login;
 mod probes;
+mod rivals;
 mod rotation;

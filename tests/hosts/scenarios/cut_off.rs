@@ -7,6 +7,8 @@ use crate::fleet::{Fleet, Values, WORKERS};
 use crate::network::Way;
 use crate::operator::{Going, WORKER_SECRET};
 
+use crate::tools::eventually;
+
 use super::partitions::BOUND;
 
 /// A rotation in which every host is cut, and this one's service is kept from coming back.
@@ -113,4 +115,44 @@ pub(super) fn a_host_is_cut_off(fleet: &Fleet) {
     fleet.host("worker-2").sh("rm /run/hold");
     fleet.resume().with(1, &["ROLLED BACK"]);
     all_are_old(fleet, &before);
+}
+
+/// What lets us in is taken away in the middle, with the session that had come in by it. `says` is what the run hears then.
+fn shut_out(fleet: &Fleet, take: &str, give: &str, says: &str) {
+    let before = fleet.begin();
+    let host = fleet.host("worker-2");
+    host.sh("touch /run/hold");
+    let mut run = fleet.rotation(&fleet.short());
+    run.until("step-began", "worker-2", "activate");
+    host.sh(take);
+    host.sh("loginctl terminate-user deploy");
+    let ended = run.end();
+    ended.with(6, &["A PERSON MUST LOOK", "worker-2  in-doubt", says, " resume "]);
+    host.sh("rm -f /run/hold");
+    // Nobody can tell it to: the switch needs neither sudo nor the account.
+    eventually("worker-2 is back", || (fleet.held()["worker-2"].0 == before["worker-2"]).then_some(()));
+    host.sh(give);
+    fleet.resume().with(1, &["ROLLED BACK"]);
+    all_are_old(fleet, &before);
+}
+
+pub(super) fn a_sudo_that_refuses_from_the_middle_on(fleet: &Fleet) {
+    let give = "echo 'deploy ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/deploy";
+    shut_out(fleet, ": >/etc/sudoers.d/deploy", give, "sudo");
+}
+
+pub(super) fn an_account_that_is_locked_in_the_middle(fleet: &Fleet) {
+    shut_out(fleet, "usermod --expiredate 1 deploy", "usermod --expiredate '' deploy", "while we said who we are");
+}
+
+/// While its session lives, nothing that is taken away matters.
+pub(super) fn rights_that_a_running_session_has_no_need_of(fleet: &Fleet) {
+    let before = fleet.begin();
+    let host = fleet.host("worker-2");
+    let run = held_at(fleet, "worker-2");
+    host.sh(": >/etc/sudoers.d/deploy && rm /run/hold && usermod --expiredate 1 deploy");
+    let ended = run.end();
+    host.sh("echo 'deploy ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/deploy; usermod --expiredate '' deploy");
+    ended.with(0, &["ROTATED"]);
+    all_are_new(fleet, &before);
 }

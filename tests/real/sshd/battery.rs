@@ -10,6 +10,7 @@ mod deaths;
 mod disks;
 mod full;
 mod partitions;
+mod slow;
 mod stack;
 mod suspended;
 mod traced;

@@ -7,10 +7,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Far longer than anything here takes: only a hang meets it.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) struct Sshd {
-    pub(super) port: u16,
+pub(crate) struct Sshd {
+    pub(crate) port: u16,
     process: Child,
 }
 
@@ -21,22 +21,22 @@ impl Drop for Sshd {
 }
 
 impl Sshd {
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let _gone = self.process.kill();
         let _gone = self.process.wait();
     }
 }
 
 /// A directory with keys and files, and the servers that use it. Host N is `hN`: its key is `host-N`, its log `log-N`.
-pub(super) struct Fleet {
+pub(crate) struct Fleet {
     dir: tempfile::TempDir,
-    pub(super) hosts: Vec<Sshd>,
+    pub(crate) hosts: Vec<Sshd>,
 }
 
 impl Fleet {
     /// One sshd for each of these additions to a plain configuration, in which `DIR` is the fleet's directory. All of them let the key
     /// `ed25519` in.
-    pub(super) fn up(configs: &[&str]) -> Self {
+    pub(crate) fn up(configs: &[&str]) -> Self {
         let mut fleet = Self { dir: tempfile::tempdir().unwrap(), hosts: Vec::new() };
         fleet.make_key("ed25519", "ed25519", "");
         fleet.authorize(&["ed25519"]);
@@ -50,7 +50,7 @@ impl Fleet {
     }
 
     /// Starts one more sshd, by these words before it (`unshare --mount …`).
-    pub(super) fn start(&mut self, config: &str, before: &[&str]) {
+    pub(crate) fn start(&mut self, config: &str, before: &[&str]) {
         let number = self.hosts.len();
         self.make_key(&format!("host-{number}"), "ed25519", "");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -82,45 +82,45 @@ impl Fleet {
         self.hosts.push(sshd);
     }
 
-    pub(super) fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub(super) fn env(&self, number: usize) -> PathBuf {
+    pub(crate) fn env(&self, number: usize) -> PathBuf {
         // Each host has a directory of its own: a run's files lie beside the file.
         self.at(&format!("files-{number}/env"))
     }
 
-    pub(super) fn log(&self, number: usize) -> String {
+    pub(crate) fn log(&self, number: usize) -> String {
         fs::read_to_string(self.at(&format!("log-{number}"))).unwrap_or_default()
     }
 
-    pub(super) fn make_key(&self, name: &str, kind: &str, passphrase: &str) {
+    pub(crate) fn make_key(&self, name: &str, kind: &str, passphrase: &str) {
         let path = self.at(name);
         let args = ["-q", "-t", kind, "-N", passphrase, "-C", name, "-f"];
         let made = Command::new("ssh-keygen").args(args).arg(path).status();
         assert!(made.is_ok_and(|status| status.success()), "ssh-keygen is missing; `make test` installs it");
     }
 
-    pub(super) fn public(&self, key: &str) -> String {
+    pub(crate) fn public(&self, key: &str) -> String {
         fs::read_to_string(self.at(&format!("{key}.pub"))).unwrap()
     }
 
     /// These keys, and no others, may log in.
-    pub(super) fn authorize(&self, keys: &[&str]) {
+    pub(crate) fn authorize(&self, keys: &[&str]) {
         let keys: String = keys.iter().map(|key| self.public(key)).collect();
         fs::write(self.at("authorized"), keys).unwrap();
     }
 
     /// Makes these the keys that known_hosts has for the servers.
-    pub(super) fn know(&self, key: impl Fn(usize) -> String) {
+    pub(crate) fn know(&self, key: impl Fn(usize) -> String) {
         let line = |(number, sshd): (usize, &Sshd)| format!("[127.0.0.1]:{} {}", sshd.port, self.public(&key(number)));
         let lines: String = self.hosts.iter().enumerate().map(line).collect();
         fs::write(self.at("known"), lines).unwrap();
     }
 
     /// Writes the inventory: what it says of each host besides, or instead of, where it is.
-    pub(super) fn inventory(&self, vars: impl Fn(usize) -> String) {
+    pub(crate) fn inventory(&self, vars: impl Fn(usize) -> String) {
         let line = |(number, sshd): (usize, &Sshd)| {
             let own = vars(number);
             let state = self.at(&format!("state-{number}"));
@@ -140,11 +140,11 @@ impl Fleet {
     }
 
     /// Writes the playbook: one secret in each host's file, proved by that file, and by this probe as well.
-    pub(super) fn playbook(&self, probe: &str) {
+    pub(crate) fn playbook(&self, probe: &str) {
         self.playbook_for(&(0..self.hosts.len()).collect::<Vec<_>>(), probe);
     }
 
-    pub(super) fn playbook_for(&self, hosts: &[usize], probe: &str) {
+    pub(crate) fn playbook_for(&self, hosts: &[usize], probe: &str) {
         let target = |number: &usize| {
             let env = self.env(*number).display().to_string();
             format!(
@@ -159,7 +159,7 @@ impl Fleet {
     }
 
     /// lockturn with these words, away from the operator's own surroundings.
-    pub(super) fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lockturn"));
         command
             .env_clear()
@@ -175,20 +175,20 @@ impl Fleet {
         command
     }
 
-    pub(super) fn rotation(&self) -> Command {
+    pub(crate) fn rotation(&self) -> Command {
         let mut command = self.command(&["--yes", "rotate"]);
         command.arg(self.at("playbook"));
         command
     }
 
     #[track_caller]
-    pub(super) fn rotate(&self, code: i32) -> String {
+    pub(crate) fn rotate(&self, code: i32) -> String {
         ended(&self.rotation().output().unwrap(), code)
     }
 
     /// Refused for this reason, in these words, with nothing changed.
     #[track_caller]
-    pub(super) fn refuses(&self, kind: &str, words: &str) {
+    pub(crate) fn refuses(&self, kind: &str, words: &str) {
         let said = self.rotate(4);
         assert!(said.contains(kind) && said.contains(words), "no `{kind}: … {words}` in: {said}");
         for number in 0..self.hosts.len() {
@@ -207,20 +207,20 @@ fn without_penalties(config: &str) -> &'static [&'static str] {
 }
 
 #[track_caller]
-pub(super) fn ended(output: &Output, code: i32) -> String {
+pub(crate) fn ended(output: &Output, code: i32) -> String {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{said}");
     said
 }
 
 /// Who runs the tests, and so whom the servers let in.
-pub(super) fn user() -> String {
+pub(crate) fn user() -> String {
     let output = Command::new("id").arg("-un").output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// Writes a program.
-pub(super) fn write_program(path: &Path, text: &str) {
+pub(crate) fn write_program(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();

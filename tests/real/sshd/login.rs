@@ -87,3 +87,21 @@ fn a_sudo_that_asks_refuses_or_is_missing_is_named() {
     write_program(&tools.join("sudo"), "#!/bin/sh\n[ \"$1 $2\" = '-n --' ] || exit 9\nshift 2\nexec \"$@\"\n");
     fleet.rotate(0);
 }
+
+#[test]
+fn a_server_with_one_session_for_each_connection_is_enough() {
+    Fleet::up(&["MaxSessions 1"]).rotate(0);
+}
+
+#[test]
+fn a_server_that_knows_weak_algorithms_only_gets_no_login() {
+    for weak in [
+        "KexAlgorithms diffie-hellman-group14-sha1,diffie-hellman-group1-sha1",
+        "Ciphers aes256-cbc,3des-cbc",
+        "Ciphers aes256-ctr\nMACs hmac-md5,hmac-sha1-96",
+    ] {
+        let fleet = Fleet::up(&[weak]);
+        fleet.refuses("no-common-algorithm", "");
+        assert!(!fleet.log(0).contains("Accepted"), "{weak}: {}", fleet.log(0));
+    }
+}

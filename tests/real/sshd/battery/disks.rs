@@ -94,6 +94,12 @@ fn a_write_without_room_ends_the_process() {
 }
 
 #[test]
+fn a_disk_that_becomes_read_only_ends_the_process() {
+    let stack = Stack::up();
+    sweep::came_through("disks that became read-only", sweep_calls(&stack, "pwrite64", "EROFS", "+", 29));
+}
+
+#[test]
 fn the_directory_that_remembers_is_itself_remembered() {
     let stack = Stack::up();
     let list = stack.fleet.at("list");

@@ -36,7 +36,7 @@ impl Direction {
 }
 
 /// Two hosts, the second one behind a wire.
-fn wired() -> (Stack, Wire) {
+pub(super) fn wired() -> (Stack, Wire) {
     let stack = Stack::up();
     let wire = Wire::to(stack.fleet.hosts[1].port);
     let port = wire.port;
@@ -52,7 +52,7 @@ fn wired() -> (Stack, Wire) {
 
 /// What is true at the end of a run whose wire was cut; it is well again now.
 #[track_caller]
-fn told_truly(stack: &Stack, output: &Output, before: &str, what: &str) -> Option<i32> {
+pub(super) fn told_truly(stack: &Stack, output: &Output, before: &str, what: &str) -> Option<i32> {
     let (code, said) = (output.status.code(), words(output));
     match code {
         Some(0) => assert_eq!(stack.whole(before, what), Now::New, "{what}: {said}"),

@@ -1,8 +1,9 @@
-//! The wire between the operator and a host: it carries, swallows one direction or both, or breaks after so many bytes. It can be another
-//! at any time.
+//! The wire between the operator and a host: it carries, fast or slowly, swallows one direction or both or what is large, or breaks after so
+//! many bytes. It can be another at any time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -19,6 +20,12 @@ pub(super) struct Faults {
     pub(super) resets_at: AtomicU64,
     /// Whether that happens to one connection only.
     pub(super) once: AtomicBool,
+    /// Of what the operator sends no more than so many bytes pass at a time; nothing does behind more.
+    pub(super) largest: AtomicU64,
+    /// So many bytes pass at a time, either way,
+    pub(super) at_a_time: AtomicU64,
+    /// and for so many milliseconds they are on their way.
+    pub(super) pause: AtomicU64,
     /// How many bytes the operator has sent at most over one connection.
     pub(super) sent: AtomicU64,
     connections: std::sync::Mutex<Vec<CancellationToken>>,
@@ -38,6 +45,9 @@ impl Wire {
             swallows_out: AtomicBool::new(false),
             resets_at: AtomicU64::new(u64::MAX),
             once: AtomicBool::new(false),
+            largest: AtomicU64::new(u64::MAX),
+            at_a_time: AtomicU64::new(u64::MAX),
+            pause: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             connections: std::sync::Mutex::default(),
         });
@@ -59,6 +69,20 @@ impl Faults {
         self.swallows_in.store(false, SeqCst);
         self.swallows_out.store(false, SeqCst);
         self.resets_at.store(u64::MAX, SeqCst);
+        self.largest.store(u64::MAX, SeqCst);
+        self.pause.store(0, SeqCst);
+    }
+
+    /// How much it takes at once.
+    fn takes(&self) -> usize {
+        usize::try_from(self.at_a_time.load(SeqCst)).unwrap_or(usize::MAX).min(16 * 1024)
+    }
+
+    async fn on_the_way(&self) {
+        match self.pause.load(SeqCst) {
+            0 => {}
+            pause => tokio::time::sleep(Duration::from_millis(pause)).await,
+        }
     }
 
     /// Resets every connection that there is.
@@ -84,11 +108,13 @@ async fn carry(operator: TcpStream, port: u16, faults: Arc<Faults>) {
 }
 
 async fn upload(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, faults: &Faults) {
-    let (mut bytes, mut sent) = (vec![0; 16 * 1024], 0_u64);
-    while let Ok(count @ 1..) = from.read(&mut bytes).await {
+    let (mut bytes, mut sent, mut stuck) = (vec![0; 16 * 1024], 0_u64, false);
+    while let Ok(count @ 1..) = from.read(&mut bytes[..faults.takes()]).await {
+        faults.on_the_way().await;
+        stuck |= count as u64 > faults.largest.load(SeqCst);
         let until = faults.resets_at.load(SeqCst);
         let carried = usize::try_from(until.saturating_sub(sent)).unwrap_or(usize::MAX).min(count);
-        if !faults.swallows_in.load(SeqCst) && to.write_all(&bytes[..carried]).await.is_err() {
+        if !stuck && !faults.swallows_in.load(SeqCst) && to.write_all(&bytes[..carried]).await.is_err() {
             return;
         }
         sent += count as u64;
@@ -104,7 +130,8 @@ async fn upload(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, faults: &Faults
 
 async fn download(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, faults: &Faults) {
     let mut bytes = vec![0; 16 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut bytes).await {
+    while let Ok(count @ 1..) = from.read(&mut bytes[..faults.takes()]).await {
+        faults.on_the_way().await;
         if !faults.swallows_out.load(SeqCst) && to.write_all(&bytes[..count]).await.is_err() {
             return;
         }
