@@ -258,8 +258,8 @@ do_read_file() {
     fi
     text="real $real${newline}mode $2${newline}owner $4 $5${newline}nlink $3${newline}size $6${newline}$newline"
     say "$nonce $seq ok $((${#text} + $6))$newline$text"
-    # If the file grows or shrinks just now the frame is broken, and the coordinator sees that.
-    head -c "$6" <"$real"
+    # If the file grows or shrinks just now the frame is broken, and the coordinator sees that. If the disk fails, nobody waits for the rest.
+    head -c "$6" <"$real" || exit 1
     say "$newline"
 }
 

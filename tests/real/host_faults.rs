@@ -11,12 +11,12 @@ use tokio::process::Command;
 
 use super::host_program::shell_host::{Home, ShellHost, sha256};
 
-const SHELLS: [&[&str]; 5] = [&["dash"], &["bash"], &["bash", "--posix"], &["busybox", "sh"], &["mksh"]];
+pub(super) const SHELLS: [&[&str]; 5] = [&["dash"], &["bash"], &["bash", "--posix"], &["busybox", "sh"], &["mksh"]];
 
 /// More than a pipe holds, so that whoever stops reading is found out.
 const LONG: usize = 200_000;
 
-fn as_root() {
+pub(super) fn as_root() {
     assert!(rustix::process::geteuid().is_root(), "this test mounts and gives files away: run it as root");
 }
 
@@ -25,13 +25,13 @@ fn on_disk() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-fn shell(line: &str) {
+pub(super) fn shell(line: &str) {
     let done = std::process::Command::new("sh").args(["-ec", line]).status().unwrap();
     assert!(done.success(), "`{line}` failed; `make test` installs what it needs");
 }
 
 /// From the lock to the armed host: the first refusal.
-async fn to_the_barrier(host: &mut ShellHost, path: &str, old: &[u8], new: &[u8]) -> Result<(), Reason> {
+pub(super) async fn to_the_barrier(host: &mut ShellHost, path: &str, old: &[u8], new: &[u8]) -> Result<(), Reason> {
     let (sha256, content) = (sha256(old), Secret::new(new.to_vec()));
     let steps = [
         Request::Lock,
@@ -51,7 +51,7 @@ async fn to_the_barrier(host: &mut ShellHost, path: &str, old: &[u8], new: &[u8]
 }
 
 /// There, back, there again, back, and clean; the file is the very same one in the end.
-async fn there_and_back(host: &mut ShellHost, path: &str, seen: &Path, what: &str) {
+pub(super) async fn there_and_back(host: &mut ShellHost, path: &str, seen: &Path, what: &str) {
     let old = fs::read(seen).unwrap();
     let before = fs::symlink_metadata(seen).unwrap();
     let kept = |when: &str| {
@@ -177,7 +177,7 @@ async fn what_cannot_be_replaced_is_refused_before_anybody_is_cut() {
 }
 
 /// A host in a mount namespace of its own, in which this was done first. What it sees at `disk` is seen from here at the path returned.
-async fn mounted(shell: &[&str], home: &Home, line: &str) -> (ShellHost, PathBuf) {
+pub(super) async fn mounted(shell: &[&str], home: &Home, line: &str) -> (ShellHost, PathBuf) {
     as_root();
     fs::create_dir_all(home.path("disk")).unwrap();
     let mut command = Command::new("unshare");

@@ -4,6 +4,7 @@
 
 mod dotenv_readers;
 mod host_attackers;
+mod host_bare;
 mod host_deaths;
 mod host_duels;
 mod host_faults;
