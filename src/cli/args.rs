@@ -106,7 +106,8 @@ pub enum Verb {
     /// Rehearse on real hosts: rotate a few of them, break something on purpose, and prove that everybody goes back
     #[command(
         after_help = "It asks before it changes anything, and ends on the old secret whatever happens: the new values die with it.\n\
-                      Services restart as in a rotation that goes back. Exit 0: the way back was proved.\n\n\
+                      Services restart as in a rotation that goes back. With lost-host and dead-coordinator it waits until leases have ended \
+                      (`rollout: lease:`); Ctrl-C takes everybody back at once. Exit 0: the way back was proved.\n\n\
                       Examples:\n  lockturn drill playbooks/worker-secret.yml\n  \
                       lockturn drill playbooks/worker-secret.yml --fault dead-coordinator\n  \
                       lockturn drill playbooks/worker-secret.yml -l 'worker-3,control' --fault lost-host"

@@ -69,7 +69,12 @@ fn told(plan: &Plan, Drill { fault, host }: &Drill, everybody: usize) -> String 
         format!("{} of {}: {}", hosts, plural(everybody, "host"), fold_few(plan.hosts.keys(), NAMES_MAX))
     };
     format!(
-        "\n  drill     {}: {wrong}\n            on {who}\n            it ends on the old secret; its new values are never used again\n",
-        fault.label()
+        "\n  drill     {}: {wrong}\n            on {who}\n            it ends on the old secret; its new values are never used again{}\n",
+        fault.label(),
+        if *fault == DrillFault::Proof {
+            ""
+        } else {
+            "\n            Ctrl-C ends the silence: whoever has not gone back by then is taken back"
+        }
     )
 }

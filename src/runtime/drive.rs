@@ -34,6 +34,9 @@ pub trait Perform {
     /// The run goes back whatever the steps under way find: those that only look may end at once.
     fn hurry(&mut self);
 
+    /// The operator asked to stop: what is waited for on purpose is not waited for any more.
+    fn interrupted(&mut self) {}
+
     /// Whether every host still waits for our confirmation, and will until it hears of it.
     fn all_wait(&self) -> bool;
 }
@@ -135,7 +138,10 @@ pub async fn drive(
                     Some(()) = interrupts.recv() => {
                         asked_to_stop += 1;
                         match asked_to_stop {
-                            1 => vec![Event::Interrupted],
+                            1 => {
+                                performer.interrupted();
+                                vec![Event::Interrupted]
+                            }
                             _ => return Err(DriveError::Abandoned),
                         }
                     }

@@ -263,6 +263,12 @@ impl Perform for Fleet {
         self.futile.cancel();
     }
 
+    fn interrupted(&mut self) {
+        if let Some(silence) = &self.silence {
+            silence.end();
+        }
+    }
+
     fn all_wait(&self) -> bool {
         // Also of a host that is asked for more time just now: after a sleep all of them are, and may have gone back long ago.
         let now = clock::boot_now();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use crate::host::{Request, Which};
 use crate::model::{Activation, Drill, Event, HostName, Millis, Reason, ReasonKind, Step};
@@ -34,11 +35,17 @@ type Actors = BTreeMap<HostName, Arc<Mutex<Actor>>>;
 pub(super) struct Silence {
     drill: Drill,
     fallen: bool,
+    over: CancellationToken,
 }
 
 impl Silence {
-    pub(super) const fn of(drill: Drill) -> Self {
-        Self { drill, fallen: false }
+    pub(super) fn of(drill: Drill) -> Self {
+        Self { drill, fallen: false, over: CancellationToken::new() }
+    }
+
+    /// Nobody waits for a lease any more: whoever is still silent is taken back as in any other run.
+    pub(super) fn end(&self) {
+        self.over.cancel();
     }
 
     /// What is done instead of a step, where the silence makes it another.
@@ -68,9 +75,11 @@ impl Silence {
             }
             Step::Revert if self.fallen => {
                 let (actor, work, host) = (Arc::clone(actors.get(host)?), work.clone(), host.clone());
+                let over = self.over.clone();
                 Some(Box::pin(async move {
                     let mut actor = actor.lock().await;
-                    if let Some((after, back)) = watch(&mut actor, &work).await {
+                    let watched = over.run_until_cancelled(watch(&mut actor, &work)).await.flatten();
+                    if let Some((after, back)) = watched {
                         // It is a fact: whoever listens makes it durable before it hears of the step.
                         let _unheard = work.verifier.notes.send(Event::SwitchWatched { host, after, back });
                     }

@@ -103,6 +103,24 @@ fn a_switch_that_does_not_work_is_found_and_everybody_is_back_all_the_same() {
 }
 
 #[test]
+fn an_operator_who_does_not_want_to_wait_for_leases_says_so_and_nothing_is_claimed() {
+    let lab = Lab::up();
+    let before = lab.held();
+    let quick = lab.at("playbooks/quick.yml").display().to_string();
+    // The lease is two minutes.
+    let words = ["drill", "--yes", &quick, "--fault", "dead-coordinator", "--output", "json"];
+    let running = lab.start(&mut lab.command(&words));
+    assert!(running.until(1, |line| line.contains("step-began") && line.contains(r#""step":"revert""#)));
+    running.signal(Signal::INT);
+    let Ended { code, out, err } = running.ended();
+    assert_eq!(code, Some(1), "{err}");
+    assert!(!out.contains("switch-watched"), "somebody waited: {out}");
+    assert!(!err.contains("DRILLED") && err.contains("it has shown nothing"), "{err}");
+    assert!(err.contains("Ctrl-C ends the silence"), "{err}");
+    assert!(!lab.whole(&before, "interrupted in the silence"));
+}
+
+#[test]
 fn a_drill_that_dies_goes_back_and_claims_nothing() {
     let lab = Lab::up();
     let quick = lab.at("playbooks/quick.yml").display().to_string();
