@@ -99,6 +99,9 @@ pub(super) fn journal(error: JournalError) -> CliError {
             refused.hint("run lockturn as that user, or name another directory with --state")
         }
         JournalError::Later { .. } => refused.hint("use the version of lockturn that wrote it"),
+        JournalError::Database(_) if error.is_busy() => {
+            refused.hint("let it end, or end it, and say this once more: the ledger itself is as it should be")
+        }
         JournalError::Broken(_) => refused
             .hint("something else changed the ledger: keep a copy, find out what it was, then --state NEW-DIR")
             .hint(ANEW),

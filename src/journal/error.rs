@@ -52,6 +52,14 @@ pub enum JournalError {
     NoSuchRun(String),
 }
 
+impl JournalError {
+    /// Whether it is only that another process has the ledger open, and does not let go of it.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Database(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy))
+    }
+}
+
 /// The first entry that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {

@@ -7,6 +7,7 @@ use lockturn::journal::{Journal, StateDir};
 use lockturn::model::{Entry, Plan};
 
 use super::journal::{run, state, three, written};
+use super::support::Lab;
 
 /// What a ledger tells, if it tells anything.
 fn told(dir: &Path) -> Option<(Vec<Entry>, Option<Plan>, String)> {
@@ -96,4 +97,22 @@ fn a_wall_clock_that_jumps_changes_no_order() {
     journal.append(&run(), &entries[1..]).unwrap();
     assert_eq!(journal.entries(&run()).unwrap(), entries);
     assert_eq!(journal.verify().unwrap(), 3);
+}
+
+#[test]
+fn whoever_reads_the_ledger_and_does_not_end_is_no_reason_to_give_it_up() {
+    let lab = Lab::up();
+    let before = lab.held();
+    let running = lab.start(&mut lab.rotation(&["--output", "json"]));
+    assert!(running.until(1, |line| line.contains(r#""step":"activate""#)));
+    running.killed();
+    // A copy that is being made, say.
+    let reader = rusqlite::Connection::open(lab.state_dir().join("ledger.db")).unwrap();
+    reader.execute_batch("BEGIN; SELECT * FROM runs").unwrap();
+    let said = lab.say(&["resume"]).with(4);
+    assert!(said.contains("another process reads it") && said.contains("let it end"), "{said}");
+    assert!(!said.contains("NEW-DIR"), "{said}");
+    drop(reader);
+    lab.say(&["resume"]).with(0);
+    assert!(lab.whole(&before, "a reader that did not end"));
 }
