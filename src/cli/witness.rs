@@ -53,9 +53,10 @@ pub(super) fn contradiction(entries: &[Entry], run: &Run, witnesses: &BTreeMap<H
         return Some(said);
     }
     let (taken, cleaned) = (hosts_of(entries, Ended(Step::Lock)), hosts_of(entries, Began(Step::Clean)));
-    let mut taken = witnesses.iter().filter(|(host, _)| taken.contains(host) && !cleaned.contains(host)).peekable();
-    // One host alone may have lost its state; that it did is said by its next step, and holds up nobody else.
-    let gone = taken.peek().is_some() && taken.all(|(_, witness)| *witness == Witness::Gone);
+    let mut taken = witnesses.iter().filter(|(host, _)| taken.contains(host)).peekable();
+    // One host alone may have lost its state; that it did is said by its next step, and holds up nobody else. Where this ledger knows
+    // of some that were cleaned, those that are left may be such hosts.
+    let gone = cleaned.is_empty() && taken.peek().is_some() && taken.all(|(_, witness)| *witness == Witness::Gone);
     gone.then(|| {
         format!("no host has anything of the run any more, and the ledger does not know who cleaned them: {OLDER}")
     })

@@ -37,7 +37,7 @@ pub const fn hint(kind: ReasonKind) -> Option<&'static str> {
             "another run holds the host: resume it where it was begun; `lockturn resume --from-hosts` if that is lost"
         }
         K::Fenced => {
-            "another coordinator has taken this run up; go on where it remembers it, not with this state directory"
+            "another coordinator has taken this run up: go on where it remembers it, not with this state directory; or the host was set up anew"
         }
         K::Fired => "the coordinator was away for longer than the lease; a longer `rollout: lease:` gives it more time",
         K::Missing => "the playbook names something that the host does not have",

@@ -161,16 +161,22 @@ fn one_who_began_from_hosts_and_died_is_resumed_as_any_other_and_may_lose_its_jo
     }
 }
 
-/// A run that was lost while services restarted.
-fn lost_after_the_cut() -> (Lab, super::support::Held, String) {
+/// A run that was left while services restarted.
+fn left_after_the_cut() -> (Lab, super::support::Held, String) {
     let lab = Lab::up();
     let before = lab.held();
     let running = lab.start(&mut lab.rotation(&["--output", "json"]));
     assert!(running.until(1, |line| line.contains(r#""step":"activate""#)));
     running.killed();
     let run = lab.latest()["run"].as_str().unwrap().to_owned();
-    fs::remove_dir_all(lab.state_dir()).unwrap();
     (lab, before, run)
+}
+
+/// The same, and its journal is lost.
+fn lost_after_the_cut() -> (Lab, super::support::Held, String) {
+    let left = left_after_the_cut();
+    fs::remove_dir_all(left.0.state_dir()).unwrap();
+    left
 }
 
 /// What hosts keep of a run and hold, but not who has asked them last.
@@ -225,12 +231,7 @@ fn of_several_runs_one_must_be_named_and_of_none_that_is_said() {
 
 #[test]
 fn a_run_of_an_earlier_lockturn_is_ended_by_its_journal_and_without_one_that_is_said() {
-    let lab = Lab::up();
-    let before = lab.held();
-    let running = lab.start(&mut lab.rotation(&["--output", "json"]));
-    assert!(running.until(1, |line| line.contains(r#""step":"activate""#)));
-    running.killed();
-    let run = lab.latest()["run"].as_str().unwrap().to_owned();
+    let (lab, before, run) = left_after_the_cut();
     for host in HOSTS {
         // So it left a host: one session for all, and no share of the plan.
         let kept = |name: &str| lab.on(host, &format!(".lockturn/{run}/{name}"));
@@ -353,12 +354,7 @@ fn a_host_that_claims_a_decision_which_cannot_have_been_made_decides_nothing() {
 
 #[test]
 fn a_journal_that_is_there_is_not_passed_over_and_a_damaged_one_names_the_way() {
-    let lab = Lab::up();
-    let before = lab.held();
-    let running = lab.start(&mut lab.rotation(&["--output", "json"]));
-    assert!(running.until(1, |line| line.contains(r#""step":"activate""#)));
-    running.killed();
-    let run = lab.latest()["run"].as_str().unwrap().to_owned();
+    let (lab, before, run) = left_after_the_cut();
     let said = lab.say(&FROM_HOSTS).with(4);
     assert!(
         said.contains(&format!("this journal knows the run {run}")) && said.contains(&format!("resume {run}\n")),

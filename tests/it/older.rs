@@ -89,3 +89,22 @@ fn a_ledger_from_before_the_run_does_not_rotate_hosts_that_a_run_still_holds() {
     lab.say(&["resume"]).with(0);
     assert!(lab.whole(&before, "resumed with the newest ledger"));
 }
+
+#[test]
+fn a_host_that_was_set_up_anew_is_named_and_the_ledger_is_not_blamed() {
+    let lab = Lab::up();
+    let before = lab.held();
+    let running = lab.start(&mut lab.rotation(&["--output", "json"]));
+    assert!(running.until(1, begins("activate")));
+    lab.fault("worker-2", "down");
+    running.ended().with(6);
+    // All others went back and are cleaned. This one comes back without anything of the run.
+    let run = lab.latest()["run"].as_str().unwrap().to_owned();
+    fs::remove_dir_all(lab.on("worker-2", ".lockturn")).unwrap();
+    fs::remove_dir_all(lab.on("worker-2", &format!("opt/nanoclaw/.lockturn-{run}-1"))).unwrap();
+    lab.fault("worker-2", "none");
+    let said = lab.say(&["resume"]).with(6);
+    assert!(!said.contains("older than the run"), "{said}");
+    assert!(said.contains("worker-2") && said.contains("set up anew"), "{said}");
+    assert_eq!(lab.held()["worker-1"], before["worker-1"]);
+}
