@@ -2,9 +2,9 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, TransactionBehavior, params};
 
 use crate::model::{Decision, DrillFault, Entry, Event, Millis, Plan, RunId, Verdict};
 
@@ -130,7 +130,7 @@ impl Journal {
         if !path.exists() {
             return Ok(None);
         }
-        let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let db = readable(&path)?;
         match version(&db)? {
             // Made, and not yet filled, by a process that is at it just now.
             0 => Ok(None),
@@ -337,7 +337,23 @@ impl Stored {
     }
 }
 
-fn identity(path: &std::path::Path) -> std::io::Result<(u64, u64)> {
+/// Open for reading, also where nothing can be written: SQLite keeps an index of its log beside the ledger even for those who only read.
+/// Without a log there is nothing to be found in it.
+fn readable(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let log = fs::metadata(path.with_extension("db-wal")).is_ok_and(|log| log.len() > 0);
+    match version(&db) {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) && !log => {
+            let special = |c: char| matches!(c, '%' | '?' | '#');
+            let plain = path.to_str().filter(|path| !path.contains(special)).ok_or(error)?;
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            Connection::open_with_flags(format!("file:{plain}?immutable=1"), flags)
+        }
+        _ => Ok(db),
+    }
+}
+
+fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
     fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 

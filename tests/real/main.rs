@@ -17,5 +17,6 @@ mod inventory_ansible;
 mod logins;
 mod placements;
 mod quarantine;
+mod read_only;
 mod sshd;
 mod sweep;
