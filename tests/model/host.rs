@@ -171,6 +171,10 @@ impl Host {
     /// `do_revert`, behind the `lock` that goes before it. It stays armed: its services are to be told, by whomever.
     fn revert(&mut self, by: Asker, bug: Bug) -> Answer {
         self.ours(by, bug)?;
+        // Whoever asks that goes by another ledger than the one in which it was decided.
+        if self.confirmed {
+            return Err(ReasonKind::Changed);
+        }
         // What was cleaned has no changes to take back.
         if self.staged {
             (self.file, self.back) = (Content::Old, true);

@@ -22,6 +22,7 @@ pub(crate) const WAY_TO_AN_END: &str = "I15: from here a run without faults ends
 /// What holds also where two processes work with two copies of one ledger.
 pub(crate) fn of_copies() -> Vec<Property<Fleet>> {
     vec![
+        Property::always(NO_DEAD_SECRET, no_dead_secret),
         Property::always(SINGLE_WRITER, |_, state: &State| !state.stale),
         Property::always(ONCE, |_, state: &State| !state.unsteady),
         Property::sometimes("the older one decides to stay, the newer one to go back", |_, state: &State| {
@@ -34,14 +35,10 @@ pub(crate) fn of_copies() -> Vec<Property<Fleet>> {
     ]
 }
 
-pub(crate) fn no_secret_is_dead() -> Property<Fleet> {
-    Property::always(NO_DEAD_SECRET, no_dead_secret)
-}
-
 /// What holds as long as one coordinator comes after the other, as the lock of the state directory has it.
 pub(crate) fn always() -> Vec<Property<Fleet>> {
     vec![
-        no_secret_is_dead(),
+        Property::always(NO_DEAD_SECRET, no_dead_secret),
         Property::always(COPIES_STAY, copies_stay),
         Property::always(OLD_DIES_LAST, |_, state: &State| {
             let stays = |host: &Host| host.confirmed || !host.staged;
