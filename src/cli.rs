@@ -16,8 +16,10 @@ mod from_hosts;
 mod history;
 mod init;
 mod lab;
+mod quarantine;
 mod resume;
 mod rotate;
+mod rule_sets;
 mod say;
 mod seen;
 mod selftest;
@@ -81,6 +83,11 @@ async fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Resume { run, from_hosts: true } => from_hosts::resume(&args, run.as_deref()).await,
         Verb::Resume { run, from_hosts: false } => resume::resume(&args, run.as_deref()).await,
         Verb::Rollback { run, unproved } => resume::rollback(&args, run.as_deref(), *unproved).await,
+        Verb::Quarantine { hosts, reason, even, show } => {
+            let reason = reason.as_deref().unwrap_or_default();
+            quarantine::quarantine(&args, quarantine::Wanted { hosts, reason, even, show: *show }).await
+        }
+        Verb::Release { hosts } => quarantine::release(&args, hosts).await,
         Verb::Status { playbook } => status::run(&args, playbook).await,
         Verb::Runs => history::runs(&args),
         Verb::Show { run } => history::show(&args, run),

@@ -6,6 +6,7 @@ mod drill;
 mod event;
 mod fold;
 mod found;
+mod isolation;
 mod names;
 mod plan;
 mod playbook;
@@ -24,6 +25,7 @@ pub use drill::{Drill, DrillFault};
 pub use event::{Cause, Certainty, Decision, EVENT_VERSION, Entry, Event};
 pub use fold::{fold, fold_few};
 pub use found::{Found, Stands};
+pub use isolation::{ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Known, Reached, Way};
 pub use names::{GroupName, HostName, NAME_BYTES_MAX, NameError, RunId, SecretName};
 pub use plan::{
     Change, FileEdit, HostPlan, PLAN_VERSION, Plan, PlannedProbe, PlannedValue, SqliteRow, Switch, ValueId,

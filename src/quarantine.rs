@@ -11,9 +11,11 @@ mod guard;
 mod member;
 mod rules;
 mod run;
+mod staged;
 
 pub use address::{Address, AddressError};
 pub use guard::{Danger, Fleet, dangers};
 pub use member::{Containment, Member, Role};
 pub use rules::{HostRules, Management, PeerRules, RulesError, Table, WayIn};
 pub use run::{IllegalStep, Isolation, Next, Outcome};
+pub use staged::{Learned, roles, staged, tables};

@@ -6,11 +6,14 @@
 //! **Invariant:** time is read in `clock`, randomness in `random`, and values stay in the [`Vault`].
 
 pub mod actor;
+pub mod addresses;
 mod attempt;
 pub mod clock;
+pub mod contain;
 pub mod drive;
 pub mod fleet;
 pub mod inspect;
+pub mod isolate;
 pub mod lease;
 pub mod left;
 pub mod mint;

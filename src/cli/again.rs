@@ -50,7 +50,7 @@ impl Again {
     fn flags(&self, verb: &str) -> Vec<&str> {
         let Self { inventory, state, known_hosts } = self;
         match verb {
-            "resume" | "rollback" | "status" => vec![inventory, state, known_hosts],
+            "resume" | "rollback" | "release" | "status" => vec![inventory, state, known_hosts],
             "runs" | "show" | "ledger" => vec![state],
             "hosts" => vec![inventory],
             _ => Vec::new(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::model::{DrillFault, Selector};
+use crate::model::{DrillFault, HostName, Selector};
 
 /// The inventory if nobody names one.
 pub(super) const USUAL_INVENTORY: &str = "inventory/";
@@ -140,6 +140,38 @@ pub enum Verb {
         /// services cannot be restarted or probed as was planned; exit 7 says where that was so
         #[arg(long)]
         unproved: bool,
+    },
+    /// Isolate hosts: every other host of the inventory drops them, and they drop everybody but us
+    #[command(
+        after_help = "It asks before it changes anything. Rules that are not confirmed over a fresh connection go by themselves.\n\
+                      Exit 0: every peer is proved to drop the hosts; 6: not every one, and they are named; 4: refused.\n\
+                      Secrets are not touched: rotate those that the hosts knew.\n\n\
+                      Examples:\n  lockturn quarantine worker-3 --reason 'strange logins'\n  \
+                      lockturn quarantine worker-3 --show\n  lockturn quarantine worker-2 worker-3 --even worker-2 --even worker-3"
+    )]
+    Quarantine {
+        /// Which hosts
+        #[arg(required = true, value_name = "HOST")]
+        hosts: Vec<HostName>,
+        /// Why, for the ledger
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// You mean it although something speaks against isolating this host
+        #[arg(long, value_name = "HOST")]
+        even: Vec<HostName>,
+        /// Print the rules that each host would get, and change nothing
+        #[arg(long)]
+        show: bool,
+    },
+    /// Let hosts out of quarantine: their rules go, from them and from every other host, and nothing else
+    #[command(
+        after_help = "It asks before it changes anything. What a host knew is not made secret again: rotate afterwards.\n\n\
+                      Example:\n  lockturn release worker-3"
+    )]
+    Release {
+        /// Which hosts
+        #[arg(required = true, value_name = "HOST")]
+        hosts: Vec<HostName>,
     },
     /// Show what each host really holds now
     #[command(

@@ -61,11 +61,11 @@ impl Exit {
 impl From<Verdict> for Exit {
     fn from(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Rotated | Verdict::Drilled => Self::Done,
+            Verdict::Rotated | Verdict::Drilled | Verdict::Quarantined | Verdict::Released => Self::Done,
             Verdict::RolledBack => Self::RolledBack,
             Verdict::Refused => Self::Refused,
             Verdict::RotatedWithDebt => Self::Owing,
-            Verdict::Inconsistent => Self::PersonMustLook,
+            Verdict::Inconsistent | Verdict::Partial => Self::PersonMustLook,
         }
     }
 }

@@ -90,6 +90,8 @@ pub(super) fn refuse_limit(args: &Args) -> Result<(), CliError> {
         Verb::Init { .. }
         | Verb::Resume { from_hosts: false, .. }
         | Verb::Rollback { .. }
+        | Verb::Quarantine { .. }
+        | Verb::Release { .. }
         | Verb::Runs
         | Verb::Show { .. }
         | Verb::Ledger { .. }

@@ -4,14 +4,17 @@ use std::fmt::Write as _;
 
 use crate::coordinator::Run;
 use crate::journal::{Journal, JournalError};
-use crate::model::{DrillFault, Entry, Verdict};
-use crate::report::{Json, Plain, Reporter as _, summarise};
+use crate::model::{DrillFault, Entry, Event, Verdict, fold_few};
+use crate::report::{Json, Plain, Reporter as _, summarise, summarise_isolation};
 use crate::runtime::clock;
 
 use super::again::Again;
 use super::args::Output;
 use super::session::{find_run, journal, state_dir};
 use super::{Args, CliError, Exit, say};
+
+/// How many names or ranges of names stand on one line.
+const NAMES_MAX: usize = 8;
 
 fn open(args: &Args) -> Result<Option<Journal>, CliError> {
     Journal::open_to_read(&state_dir(args)?).map_err(journal)
@@ -30,12 +33,17 @@ pub(super) fn runs(args: &Args) -> Result<Exit, CliError> {
         if args.output == Some(Output::Json) {
             let line = serde_json::json!({
                 "v": 1, "run": run.run, "playbook": run.playbook, "began": began, "operator": run.operator,
-                "verdict": run.verdict, "unfinished": run.is_unfinished(), "drill": drill,
+                "verdict": run.verdict, "unfinished": run.is_unfinished(), "drill": drill, "isolates": run.isolates,
             });
             say::out(&format!("{line}\n"));
         } else {
             let drill = drill.map_or(String::new(), |fault| format!("  drill: {fault}"));
-            say::out(&format!("{}  {began}  {verdict:17}  {}  by {}{drill}\n", run.run, run.playbook, run.operator));
+            let whom = run
+                .isolates
+                .as_ref()
+                .map_or(String::new(), |isolates| format!(" {}", fold_few(&isolates.hosts, NAMES_MAX)));
+            let what = format!("{}{whom}", run.playbook);
+            say::out(&format!("{}  {began}  {verdict:17}  {what}  by {}{drill}\n", run.run, run.operator));
         }
     }
     if runs.is_empty() {
@@ -49,12 +57,24 @@ pub(super) fn show(args: &Args, beginning: &str) -> Result<Exit, CliError> {
     let missing = || journal(JournalError::NoSuchRun(beginning.to_owned()));
     let ledger = open(args)?.ok_or_else(missing)?;
     let id = find_run(&ledger, beginning)?;
-    let (plan, entries) = (ledger.plan(&id).map_err(journal)?, ledger.entries(&id).map_err(journal)?);
+    let entries = ledger.entries(&id).map_err(journal)?;
     if args.output == Some(Output::Json) {
         let mut json = Json::new(std::io::stdout());
         entries.iter().for_each(|entry| json.entry(entry));
         return Ok(Exit::Done);
     }
+    if let Some(plan) = ledger.isolation(&id).map_err(journal)? {
+        let state = super::quarantine::replay(&plan, &entries)?;
+        let verdict = entries.iter().rev().find_map(|entry| match entry.event {
+            Event::RunEnded { verdict } => Some(Some(verdict)),
+            Event::Resumed { .. } => Some(None),
+            _ => None,
+        });
+        let summary = summarise_isolation(&id, &plan, &state, verdict.flatten());
+        say::out(&format!("{}\n{}", timeline(&entries), Again::of(args).in_text(&summary)));
+        return Ok(Exit::Done);
+    }
+    let plan = ledger.plan(&id).map_err(journal)?;
     let run = Run::replay(&plan, entries.iter().map(|entry| &entry.event)).map_err(|error| {
         CliError::new(Exit::PersonMustLook, format!("the ledger tells a run that cannot be: {error}"))
             .hint("lockturn ledger verify")

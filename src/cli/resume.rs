@@ -43,6 +43,13 @@ async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, Cl
     let inventory = files::inventory(args)?;
     let mut session = Session::open(args)?;
     let run = which(&session, wanted)?;
+    if let Some(plan) = session.journal.isolation(&run).map_err(journal)? {
+        if way != Way::AsDecided {
+            return Err(CliError::new(Exit::Refused, format!("the run {run} is no rotation; nothing was changed"))
+                .hint("lockturn release HOST lets a host out of quarantine"));
+        }
+        return super::quarantine::resume(args, session, inventory, run, plan, &mut interrupts).await;
+    }
     let plan = session.journal.plan(&run).map_err(journal)?;
     let entries = session.journal.entries(&run).map_err(journal)?;
     // A plan that is not the one that the run began with must not be done.
@@ -117,7 +124,7 @@ pub(super) async fn finish(
 }
 
 /// The number of the coordinator that takes this run up now: greater than that of each one before it.
-fn next_epoch(entries: &[Entry]) -> u64 {
+pub(super) fn next_epoch(entries: &[Entry]) -> u64 {
     let first = entries.iter().find_map(|entry| match entry.event {
         Event::Rebuilt { epoch, .. } => Some(epoch),
         _ => None,

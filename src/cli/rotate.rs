@@ -80,7 +80,7 @@ pub(super) async fn look_ask_do(
     let mut session = Session::open(args)?;
     // Nothing is built upon a ledger that was tampered with.
     session.journal.verify().map_err(journal)?;
-    if let Some(run) = session.unfinished()? {
+    if let Some(run) = session.unfinished_rotation()? {
         return Err(CliError::new(Exit::Locked, format!("the run {run} is not finished, and hosts may still hold it"))
             .hint(format!("lockturn resume {run}")));
     }
@@ -111,7 +111,7 @@ fn read(args: &Args, file: &Path) -> Result<(Inventory, Playbook, Draft), CliErr
 }
 
 /// A ULID, so that runs sort by the time they began.
-fn new_run() -> RunId {
+pub(super) fn new_run() -> RunId {
     let random = u128::from_be_bytes(random::bytes());
     let id = ulid::Ulid::from_parts(clock::unix_now().0, random);
     id.to_string().parse().expect("a ULID is letters and digits")

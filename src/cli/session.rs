@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::journal::{Journal, JournalError, StateDir, StateLock};
+use crate::journal::{Journal, JournalError, RunSummary, StateDir, StateLock};
 use crate::model::{FingerprintKey, RunId};
 use crate::report::{Aside, Json, Plain, Progress, Reporter};
 use crate::runtime::random;
@@ -75,7 +75,21 @@ impl Session {
     /// The run that is unfinished, if any.
     pub(super) fn unfinished(&self) -> Result<Option<RunId>, CliError> {
         let runs = self.journal.runs().map_err(journal)?;
-        Ok(runs.into_iter().rev().find(crate::journal::RunSummary::is_unfinished).map(|summary| summary.run))
+        // One that isolates a host is over once another one is about the same host.
+        let standing = super::quarantine::standing(&self.journal)?;
+        let stands = |run: &RunSummary| match &run.isolates {
+            Some(isolates) => {
+                isolates.hosts.iter().all(|host| standing.get(host).is_some_and(|(last, _)| *last == run.run))
+            }
+            None => true,
+        };
+        Ok(runs.into_iter().rev().find(|run| run.is_unfinished() && stands(run)).map(|run| run.run))
+    }
+
+    /// The rotation that is unfinished, if any: runs that isolate hosts are in nobody's way.
+    pub(super) fn unfinished_rotation(&self) -> Result<Option<RunId>, CliError> {
+        let runs = self.journal.runs().map_err(journal)?;
+        Ok(runs.into_iter().rev().find(|run| run.is_unfinished() && run.isolates.is_none()).map(|run| run.run))
     }
 }
 

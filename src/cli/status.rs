@@ -72,6 +72,9 @@ impl Sides {
     /// None if the run is another ledger's.
     fn of(ledger: &Journal, run: &str) -> Result<Option<Self>, CliError> {
         let Ok(run) = run.parse() else { return Ok(None) };
+        if matches!(ledger.isolation(&run), Ok(Some(_))) {
+            return Ok(None);
+        }
         let plan = match ledger.plan(&run) {
             Err(JournalError::NoSuchRun(_)) => return Ok(None),
             plan => plan.map_err(journal)?,

@@ -144,6 +144,7 @@ impl Run {
                 }
                 self.watched.insert(host.clone(), *back);
             }
+            Event::RunIsolates(_) | Event::ReachedBefore { .. } => return illegal("it is no event of a rotation"),
             Event::RunEnded { verdict } => self.verdict = Some(*verdict),
         }
         Ok(())
@@ -331,6 +332,8 @@ const fn resumable(verdict: Verdict) -> bool {
     match verdict {
         Verdict::Rotated | Verdict::RolledBack | Verdict::Drilled | Verdict::Refused => false,
         Verdict::RotatedWithDebt | Verdict::Inconsistent => true,
+        // Those of runs that isolate: no rotation ends so.
+        Verdict::Quarantined | Verdict::Released | Verdict::Partial => false,
     }
 }
 

@@ -5,8 +5,10 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, TransactionBehavior, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::model::{Decision, DrillFault, Entry, Event, Millis, Plan, RunId, Verdict};
+use crate::model::{Decision, DrillFault, Entry, Event, Isolates, IsolationPlan, Millis, Plan, RunId, Verdict};
 
 use super::chain;
 use super::{Broken, JournalError, StateDir};
@@ -67,6 +69,8 @@ pub struct RunSummary {
     pub operator: String,
     /// What goes wrong on purpose, if it is a drill.
     pub drill: Option<DrillFault>,
+    /// Whom it isolates or releases, if it rotates nothing.
+    pub isolates: Option<Isolates>,
     /// The decision, once it was made.
     pub decision: Option<Decision>,
     /// What became of it, once it ended.
@@ -78,8 +82,15 @@ impl RunSummary {
     #[must_use]
     pub const fn is_unfinished(&self) -> bool {
         match self.verdict {
-            None | Some(Verdict::RotatedWithDebt | Verdict::Inconsistent) => true,
-            Some(Verdict::Rotated | Verdict::RolledBack | Verdict::Drilled | Verdict::Refused) => false,
+            None | Some(Verdict::RotatedWithDebt | Verdict::Inconsistent | Verdict::Partial) => true,
+            Some(
+                Verdict::Rotated
+                | Verdict::RolledBack
+                | Verdict::Drilled
+                | Verdict::Refused
+                | Verdict::Quarantined
+                | Verdict::Released,
+            ) => false,
         }
     }
 }
@@ -147,6 +158,30 @@ impl Journal {
     /// # Errors
     /// If it is not durable. The ledger is then poisoned.
     pub fn begin_run(&mut self, run: &RunId, plan: &Plan, operator: &str, first: &[Entry]) -> Result<(), JournalError> {
+        self.begin_any(run, plan, operator, first)
+    }
+
+    /// As [`Journal::begin_run`], for a run that isolates hosts or releases them.
+    ///
+    /// # Errors
+    /// As [`Journal::begin_run`].
+    pub fn begin_isolation(
+        &mut self,
+        run: &RunId,
+        plan: &IsolationPlan,
+        operator: &str,
+        first: &[Entry],
+    ) -> Result<(), JournalError> {
+        self.begin_any(run, plan, operator, first)
+    }
+
+    fn begin_any(
+        &mut self,
+        run: &RunId,
+        plan: &impl Serialize,
+        operator: &str,
+        first: &[Entry],
+    ) -> Result<(), JournalError> {
         let json = serde_json::to_string(plan).expect("a plan has only string keys and finite numbers");
         let began = first.first().map_or(Millis(0), |entry| entry.at_unix);
         self.write(|transaction| {
@@ -191,6 +226,20 @@ impl Journal {
     /// # Errors
     /// If there is no such run, or its plan cannot be read.
     pub fn plan(&self, run: &RunId) -> Result<Plan, JournalError> {
+        self.any_plan(run)
+    }
+
+    /// The plan of a run that isolates hosts or releases them; none if the run is a rotation.
+    ///
+    /// # Errors
+    /// As [`Journal::plan`].
+    pub fn isolation(&self, run: &RunId) -> Result<Option<IsolationPlan>, JournalError> {
+        let entries = self.entries(run)?;
+        let isolates = entries.iter().any(|entry| matches!(entry.event, Event::RunIsolates(_)));
+        if isolates { self.any_plan(run).map(Some) } else { Ok(None) }
+    }
+
+    fn any_plan<P: DeserializeOwned>(&self, run: &RunId) -> Result<P, JournalError> {
         let found = self.db.query_row("SELECT plan FROM runs WHERE run = ?1", [run.as_str()], |row| row.get(0));
         let json: String = found.map_err(|error| match error {
             rusqlite::Error::QueryReturnedNoRows => JournalError::NoSuchRun(run.to_string()),
@@ -226,10 +275,11 @@ impl Journal {
             match (entry.event, runs.last_mut()) {
                 (Event::RunBegan { run, playbook, operator, .. }, _) => {
                     let began_unix = entry.at_unix;
-                    let (drill, decision, verdict) = (None, None, None);
-                    runs.push(RunSummary { run, playbook, began_unix, operator, drill, decision, verdict });
+                    let (drill, isolates, decision, verdict) = (None, None, None, None);
+                    runs.push(RunSummary { run, playbook, began_unix, operator, drill, isolates, decision, verdict });
                 }
                 (Event::RunIsDrill(drill), Some(run)) => run.drill = Some(drill.fault),
+                (Event::RunIsolates(isolates), Some(run)) => run.isolates = Some(isolates),
                 (Event::Decided { decision, .. }, Some(run)) => run.decision = Some(decision),
                 (Event::RunEnded { verdict }, Some(run)) => run.verdict = Some(verdict),
                 (Event::Resumed { .. }, Some(run)) => run.verdict = None,
@@ -251,6 +301,13 @@ impl Journal {
             .into_iter()
             .map(|name| name.parse().map_err(|error| broken(0, format!("a run's name: {error}"))))
             .collect()
+    }
+
+    fn hash_of_plan(&self, run: &RunId) -> Result<String, JournalError> {
+        Ok(match self.isolation(run)? {
+            Some(plan) => plan.hash(),
+            None => self.plan(run)?.hash(),
+        })
     }
 
     /// Proves that no entry was changed, removed or reordered, and counts them. (Entries cut off at the end leave no trace in the
@@ -276,7 +333,7 @@ impl Journal {
             // The chain covers the plan through its hash, which the first entry of a run holds.
             if stored.event.starts_with("{\"run-began\"")
                 && let Event::RunBegan { run, plan, .. } = stored.entry()?.event
-                && self.plan(&run)?.hash() != plan
+                && self.hash_of_plan(&run)? != plan
             {
                 return Err(broken(count, format!("the plan of {run} is not the one that it began with")));
             }

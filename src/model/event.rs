@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Drill, Fingerprint, Found, HostName, Millis, Reason, RunId, Step, ValueId, Verdict};
+use super::{Drill, Fingerprint, Found, HostName, Isolates, Millis, Reached, Reason, RunId, Step, ValueId, Verdict};
 
 /// The version of the events' format, in the ledger and in `--output json`. A reader refuses a later one.
 pub const EVENT_VERSION: u32 = 1;
@@ -69,6 +69,15 @@ pub enum Event {
     /// The run is a drill: it goes back whatever its hosts prove. Told with `RunBegan`, all or nothing. (An event and not a field: a
     /// lockturn that does not know it must not take the run up.)
     RunIsDrill(Drill),
+    /// The run isolates hosts, or releases them; it rotates nothing. Told with `RunBegan`, all or nothing.
+    RunIsolates(Isolates),
+    /// What a peer reached of the hosts that are about to be isolated, before it had any rules about them.
+    ReachedBefore {
+        /// The peer.
+        host: HostName,
+        /// What answered.
+        answered: Vec<Reached>,
+    },
     /// The new values exist; this is how they will be recognised.
     ValuesMinted {
         /// The fingerprint of each new value.
@@ -159,6 +168,8 @@ impl Event {
             Self::ProbeTried { .. } => "probe-tried",
             Self::RunBegan { .. } => "run-began",
             Self::RunIsDrill(_) => "run-is-drill",
+            Self::RunIsolates(_) => "run-isolates",
+            Self::ReachedBefore { .. } => "reached-before",
             Self::ValuesMinted { .. } => "values-minted",
             Self::StepBegan { .. } => "step-began",
             Self::StepDone { .. } => "step-done",

@@ -235,11 +235,16 @@ impl Plan {
     /// SHA-256 of the plan's canonical JSON, in hex: its identity. A plan holds no value, so a bare hash gives none away.
     #[must_use]
     pub fn hash(&self) -> String {
-        let json = serde_json::to_vec(self).expect("a plan has only string keys and finite numbers");
-        let mut text = String::with_capacity(64);
-        for byte in Sha256::digest(json) {
-            text.push_str(&format!("{byte:02x}"));
-        }
-        text
+        hash_of(self)
     }
+}
+
+/// SHA-256 of the canonical JSON, in hex.
+pub(super) fn hash_of(plan: &impl Serialize) -> String {
+    let json = serde_json::to_vec(plan).expect("a plan has only string keys and finite numbers");
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(json) {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
 }

@@ -104,5 +104,11 @@ words! {
         RotatedWithDebt = "rotated-with-debt",
         /// Some hosts are in doubt or inconsistent: a person must look.
         Inconsistent = "inconsistent",
+        /// Every peer is proved to drop the hosts.
+        Quarantined = "quarantined",
+        /// Hosts and peers are proved to have none of the rules any more.
+        Released = "released",
+        /// The rules are not proved on every peer, or not gone from every machine.
+        Partial = "partial",
     }
 }

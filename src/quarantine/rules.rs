@@ -247,7 +247,12 @@ impl PeerRules {
         }
         text.end();
 
-        text.chain("All that this host sends to it.", "output", FIRST, "accept");
+        text.chain(
+            "All that this host sends to it. The count is a proof: what was sent to it was dropped here.",
+            "output",
+            FIRST,
+            "accept",
+        );
         self.leaves(&mut text, &sets);
         text.end();
         text.chain(
@@ -272,7 +277,7 @@ impl PeerRules {
             self.neighbours(text, sets, "daddr");
         }
         for Set { family, name, .. } in sets {
-            text.rule(&format!("{family} daddr @{name} drop"));
+            text.rule(&format!("{family} daddr @{name} counter drop"));
         }
     }
 

@@ -20,6 +20,12 @@ pub enum Next {
     Ended(Outcome),
 }
 
+impl Next {
+    const fn is_going_on(&self) -> bool {
+        !matches!(self, Self::Ended(_))
+    }
+}
+
 /// What may be said in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -55,6 +61,7 @@ impl std::error::Error for IllegalStep {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Isolation {
     members: BTreeMap<HostName, Member>,
+    began: bool,
     stopped: bool,
 }
 
@@ -62,7 +69,21 @@ impl Isolation {
     /// A run in which nothing has happened.
     #[must_use]
     pub fn new(members: impl IntoIterator<Item = (HostName, Role)>) -> Self {
-        Self { members: members.into_iter().map(|(name, role)| (name, Member::new(role))).collect(), stopped: false }
+        let members = members.into_iter().map(|(name, role)| (name, Member::new(role))).collect();
+        Self { members, began: false, stopped: false }
+    }
+
+    /// Builds the run that these events tell.
+    ///
+    /// # Errors
+    /// Names the first event that cannot follow the ones before it.
+    pub fn replay<'a>(
+        members: impl IntoIterator<Item = (HostName, Role)>,
+        events: impl IntoIterator<Item = &'a Event>,
+    ) -> Result<Self, IllegalStep> {
+        let mut run = Self::new(members);
+        events.into_iter().try_for_each(|event| run.apply(event))?;
+        Ok(run)
     }
 
     /// Its machines.
@@ -79,12 +100,23 @@ impl Isolation {
         let illegal = |because: String| IllegalStep { event: event.label(), because };
         let known = |name: &HostName| illegal(format!("`{name}` is not in the run"));
         match event {
+            Event::RunBegan { .. } | Event::RunIsolates(_) if self.began => {
+                return Err(illegal("the run goes on already".to_owned()));
+            }
+            Event::RunBegan { .. } | Event::RunIsolates(_) => {}
+            Event::ReachedBefore { host, .. } if !self.members.contains_key(host) => return Err(known(host)),
+            Event::ReachedBefore { .. } => {}
+            Event::RunEnded { .. } if self.next().is_going_on() => {
+                return Err(illegal("something is still to be done".to_owned()));
+            }
+            Event::RunEnded { .. } => {}
             Event::StepBegan { host, step } => {
                 let member = self.members.get_mut(host).ok_or_else(|| known(host))?;
                 if member.next() != Some(*step) {
                     return Err(illegal(format!("`{step}` is not the next step of `{host}`")));
                 }
                 member.begin(*step);
+                self.began = true;
             }
             Event::StepDone { host, step } | Event::StepFailed { host, step, .. } => {
                 let member = self.members.get_mut(host).ok_or_else(|| known(host))?;
@@ -131,5 +163,13 @@ impl Isolation {
             (peers().filter(|peer| peer.containment() == Containment::Enforced).count(), peers().count());
         // Nobody to drop it: then nothing contains it.
         if all > 0 && enforced == all { Outcome::Quarantined } else { Outcome::Partial { enforced, peers: all } }
+    }
+
+    /// What may be said of a run that releases: every machine counts, those that are released too.
+    #[must_use]
+    pub fn released(&self) -> Outcome {
+        let all = self.members.len();
+        let done = self.members.values().filter(|member| member.containment() == Containment::Enforced).count();
+        if done == all { Outcome::Quarantined } else { Outcome::Partial { enforced: done, peers: all } }
     }
 }

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use crate::model::{Certainty, Decision, Entry, Event, Millis, Reason, ReasonKind, Step};
+use crate::model::{Certainty, Decision, Entry, Event, Isolates, Millis, Reason, ReasonKind, Step, fold_few, harmless};
 
 use super::{Reporter, plural};
+
+/// How many names or ranges of names stand on one line.
+const NAMES_MAX: usize = 8;
 
 /// Speaks in lines: one for each step of the whole fleet, and one for each host that fails.
 pub struct Plain<W> {
@@ -34,6 +37,28 @@ impl<W: Write> Plain<W> {
     fn say(&mut self, line: &str) {
         if !self.silent {
             self.silent = writeln!(self.out, "{line}").and_then(|()| self.out.flush()).is_err();
+        }
+    }
+
+    fn step(&mut self, event: &Event, at: Millis) {
+        match event {
+            Event::StepBegan { step, .. } => {
+                let none = Begun { left: 0, failed: 0, not_waited_for: 0, since: at };
+                self.begun.entry(*step).or_insert(none).left += 1;
+            }
+            Event::StepDone { step, .. } => self.ended(*step, at, None),
+            Event::StepFailed { step, reason, .. } if reason.kind == ReasonKind::Fleet => {
+                self.ended(*step, at, Some(reason));
+            }
+            Event::StepFailed { host, step, certainty, reason } => {
+                let word = match certainty {
+                    Certainty::Failed => "failed",
+                    Certainty::Unknown => "unknown",
+                };
+                self.say(&format!("{step}: {host}: {word}: {reason}"));
+                self.ended(*step, at, Some(reason));
+            }
+            _ => {}
         }
     }
 
@@ -75,7 +100,14 @@ impl<W: Write + Send> Reporter for Plain<W> {
                 self.connect = (*hosts, 0);
                 self.say(&format!("connect: {}", plural(usize::try_from(*hosts).unwrap_or(usize::MAX), "host")));
             }
-            Event::HostConnected { .. } | Event::ProbeTried { .. } | Event::ValuesMinted { .. } => {}
+            Event::HostConnected { .. }
+            | Event::ProbeTried { .. }
+            | Event::ValuesMinted { .. }
+            | Event::ReachedBefore { .. } => {}
+            Event::RunIsolates(Isolates { way, hosts, reason }) => {
+                let why = if reason.is_empty() { String::new() } else { format!(": {}", harmless(reason)) };
+                self.say(&format!("{}: {}{why}", way.label(), fold_few(hosts, NAMES_MAX)));
+            }
             Event::HostInspected { .. } => {
                 self.connect.1 += 1;
                 if self.connect.1 as u64 == self.connect.0 {
@@ -96,22 +128,7 @@ impl<W: Write + Send> Reporter for Plain<W> {
             Event::SwitchWatched { host, after, back: false } => {
                 self.say(&format!("{host}: NOT back by itself, {after} after it last heard from us"));
             }
-            Event::StepBegan { step, .. } => {
-                let none = Begun { left: 0, failed: 0, not_waited_for: 0, since: at };
-                self.begun.entry(*step).or_insert(none).left += 1;
-            }
-            Event::StepDone { step, .. } => self.ended(*step, at, None),
-            Event::StepFailed { step, reason, .. } if reason.kind == ReasonKind::Fleet => {
-                self.ended(*step, at, Some(reason));
-            }
-            Event::StepFailed { host, step, certainty, reason } => {
-                let word = match certainty {
-                    Certainty::Failed => "failed",
-                    Certainty::Unknown => "unknown",
-                };
-                self.say(&format!("{step}: {host}: {word}: {reason}"));
-                self.ended(*step, at, Some(reason));
-            }
+            Event::StepBegan { .. } | Event::StepDone { .. } | Event::StepFailed { .. } => self.step(&entry.event, at),
             Event::Decided { decision: Decision::Commit, .. } => {
                 self.say("decided: the new value stays");
             }

@@ -250,6 +250,8 @@ impl Summary {
                 format!("ROLLED BACK  {all} {are} on the old secret, proved; nothing is lost")
             }
             Some(Verdict::Refused) => format!("REFUSED  nothing was changed on {hosts}"),
+            // `summarise_isolation` tells of these.
+            Some(verdict @ (Verdict::Quarantined | Verdict::Released | Verdict::Partial)) => verdict.to_string(),
             Some(Verdict::Inconsistent) => {
                 format!("A PERSON MUST LOOK  {} of {hosts} did not reach the end{decided}", self.troubles.len())
             }
@@ -376,7 +378,7 @@ impl Summary {
             Some(Verdict::Rotated) if !self.unproved.is_empty() => {
                 vec!["next: see for yourself that the services take the new value and refuse the old one".to_owned()]
             }
-            Some(Verdict::Rotated) => Vec::new(),
+            Some(Verdict::Rotated | Verdict::Quarantined | Verdict::Released | Verdict::Partial) => Vec::new(),
         }
     }
 }

@@ -10,7 +10,9 @@ use tokio::task::JoinSet;
 
 use crate::coordinator::{IllegalMove, Next, Run};
 use crate::journal::{Journal, JournalError};
-use crate::model::{Certainty, Decision, Entry, Event, HostName, Plan, Reason, ReasonKind, RunId, Step, Verdict};
+use crate::model::{
+    Certainty, Decision, Entry, Event, HostName, IsolationPlan, Plan, Reason, ReasonKind, RunId, Step, Verdict,
+};
 use crate::report::Reporter;
 
 use super::clock;
@@ -83,6 +85,25 @@ impl Voices<'_> {
     pub fn begin(&mut self, run: &RunId, plan: &Plan, operator: &str, first: Vec<Event>) -> Result<(), JournalError> {
         let entries: Vec<Entry> = first.into_iter().map(|event| clock::entry(self.since, event)).collect();
         tokio::task::block_in_place(|| self.journal.begin_run(run, plan, operator, &entries))?;
+        for entry in &entries {
+            self.reporter.entry(entry);
+        }
+        Ok(())
+    }
+
+    /// As [`Voices::begin`], for a run that isolates hosts or releases them.
+    ///
+    /// # Errors
+    /// If they are not durable.
+    pub fn begin_isolation(
+        &mut self,
+        run: &RunId,
+        plan: &IsolationPlan,
+        operator: &str,
+        first: Vec<Event>,
+    ) -> Result<(), JournalError> {
+        let entries: Vec<Entry> = first.into_iter().map(|event| clock::entry(self.since, event)).collect();
+        tokio::task::block_in_place(|| self.journal.begin_isolation(run, plan, operator, &entries))?;
         for entry in &entries {
             self.reporter.entry(entry);
         }
@@ -169,10 +190,10 @@ fn commit(id: &RunId, run: &mut Run, voices: &mut Voices<'_>, events: Vec<Event>
     voices.record(id, events).map_err(DriveError::Journal)
 }
 
-type Ended = Result<(HostName, Step, Outcome), tokio::task::JoinError>;
+pub(super) type Ended = Result<(HostName, Step, Outcome), tokio::task::JoinError>;
 
 /// Everything that has ended by now, so that a large fleet costs one durable write and not one a host.
-fn ended_together(first: Ended, steps: &mut JoinSet<(HostName, Step, Outcome)>) -> Vec<Event> {
+pub(super) fn ended_together(first: Ended, steps: &mut JoinSet<(HostName, Step, Outcome)>) -> Vec<Event> {
     let mut events = Vec::new();
     let mut next = Some(first);
     while let Some(ended) = next {
@@ -188,7 +209,7 @@ fn ended_together(first: Ended, steps: &mut JoinSet<(HostName, Step, Outcome)>) 
 }
 
 /// A bug in one step is that host's unknown outcome: the others go on, and the fleet goes back.
-async fn guarded(doing: BoxFuture<'static, Outcome>) -> Outcome {
+pub(super) async fn guarded(doing: BoxFuture<'static, Outcome>) -> Outcome {
     use futures::FutureExt as _;
     match std::panic::AssertUnwindSafe(doing).catch_unwind().await {
         Ok(outcome) => outcome,

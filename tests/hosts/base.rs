@@ -18,7 +18,7 @@ pub(crate) enum Suite {
 
 /// Beyond the minimal system: what a host has, and what nanoclaw needs.
 const PACKAGES: &str = "systemd,systemd-sysv,libpam-systemd,dbus,openssh-server,nftables,iproute2,procps,sqlite3,sudo,acl,attr,\
-                        e2fsprogs,python3";
+                        e2fsprogs,python3,iputils-ping";
 
 impl Suite {
     const fn name(self) -> &'static str {

@@ -1,6 +1,7 @@
 //! What happens to the fleet. Each begins with a fleet that is well and has secrets of its own, and leaves it well for the next one.
 
 mod alone;
+mod contained;
 mod cut_off;
 mod goes_back;
 mod goes_well;
@@ -57,6 +58,8 @@ pub(crate) const ALL: &[Scenario] = &[
     ("a_control_plane_that_does_not_start", Always, goes_back::a_control_plane_that_does_not_start),
     ("both_playbooks_rotate_and_nobody_sees_a_value", Always, goes_well::both_playbooks_rotate_and_nobody_sees_a_value),
     ("owner_mode_acl_and_attributes_stay", Always, goes_well::owner_mode_acl_and_attributes_stay),
+    ("a_worker_is_isolated_and_let_back_in", Always, contained::a_worker_is_isolated_and_let_back_in),
+    ("a_peer_and_the_worker_are_away", Always, contained::a_peer_and_the_worker_are_away),
     ("a_worker_s_own_rules", Always, quarantined::a_worker_s_own_rules),
     ("rules_that_cut_off_whoever_loaded_them", Always, quarantined::rules_that_cut_off_whoever_loaded_them),
     ("a_host_starts_again", Always, cut_off::a_host_starts_again),

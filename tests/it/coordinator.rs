@@ -241,6 +241,7 @@ fn check(sim: &Sim, run: &Run, what: &dyn std::fmt::Debug) {
             let named = run.hosts().values().filter(|h| h.trouble().is_some()).count();
             assert!(named > 0, "a person must look, and no host is named: {what:?}");
         }
+        verdict @ (Verdict::Quarantined | Verdict::Released | Verdict::Partial) => panic!("{verdict}: {what:?}"),
     }
 }
 

@@ -6,6 +6,7 @@
 mod canary;
 mod changed;
 mod check;
+mod contained;
 mod coordinator;
 mod damaged;
 mod docs;

@@ -39,7 +39,7 @@ const IMPORTS: [(&str, &[&str]); 14] = [
     ("ssh", &["model", "host"]),
     ("probe", &["model", "template", "ssh"]),
     ("journal", &["model"]),
-    ("report", &["model", "coordinator"]),
+    ("report", &["model", "coordinator", "quarantine"]),
 ];
 
 /// No file is longer, tests included: beyond that nobody finds anything. (The program on the host must be one file: it is one text.)

@@ -475,7 +475,8 @@ fn i10_true_verdict(book: &Book, seen: &[Seen], world: &World, verdict: Verdict,
                     old && clean
                 }
                 // Nobody drills here.
-                Verdict::Drilled => false,
+                // Neither a drill nor a quarantine.
+                Verdict::Drilled | Verdict::Quarantined | Verdict::Released | Verdict::Partial => false,
                 Verdict::Inconsistent => true,
             };
             let running = &h.running;

@@ -1,0 +1,69 @@
+//! The end of a run that isolates hosts or releases them, for a person.
+
+use crate::model::{HostName, IsolationPlan, RunId, Verdict, Way, fold_few};
+use crate::quarantine::{Containment, Isolation, Outcome, Role};
+
+use super::plural;
+
+/// How many names or ranges of names stand on one line.
+const NAMES_MAX: usize = 8;
+
+/// What is true now, machine by machine where that is not all well, and what to do next.
+#[must_use]
+pub fn summarise_isolation(run: &RunId, plan: &IsolationPlan, state: &Isolation, verdict: Option<Verdict>) -> String {
+    let hosts = fold_few(plan.hosts.keys(), NAMES_MAX);
+    let mut text = match (plan.way, verdict) {
+        (_, None) => format!("LEFT  the run was left; what each machine has is as below; {hosts}\n"),
+        (Way::Quarantine, Some(Verdict::Quarantined)) => {
+            let peers = plural(state.members().values().filter(|member| member.role() == Role::Peer).count(), "peer");
+            format!("QUARANTINED  {hosts}: {peers}, each proved to drop it\n")
+        }
+        (Way::Quarantine, Some(_)) => match state.outcome() {
+            Outcome::Partial { enforced, peers } => {
+                format!(
+                    "PARTIAL {enforced}/{peers}  {hosts}: so many of its peers are proved to drop it, and not the others\n"
+                )
+            }
+            Outcome::Quarantined => format!("PARTIAL  {hosts}\n"),
+        },
+        (Way::Release, Some(Verdict::Released)) => {
+            format!("RELEASED  {hosts}: the rules are gone from there and from every peer\n")
+        }
+        (Way::Release, Some(_)) => match state.released() {
+            Outcome::Partial { enforced, peers } => {
+                format!(
+                    "PARTIAL {enforced}/{peers}  {hosts}: the rules are gone from so many machines, and not from the others\n"
+                )
+            }
+            Outcome::Quarantined => format!("PARTIAL  {hosts}\n"),
+        },
+    };
+    let width = state.members().keys().map(|name| name.as_str().len()).max().unwrap_or(0);
+    for (name, member) in state.members() {
+        let word = word(plan, name, member.containment());
+        if member.containment() == Containment::Enforced && !member.left_over() && verdict.is_some() {
+            continue;
+        }
+        let why = member.trouble().map_or(String::new(), |(step, reason)| format!("  in `{step}`: {reason}"));
+        text.push_str(&format!("  {name:width$}  {word}{why}\n"));
+    }
+    match (plan.way, verdict) {
+        (Way::Quarantine, Some(Verdict::Quarantined)) => {
+            text.push_str(&format!("next: rotate what {hosts} knew; lockturn release {hosts} lets it back in\n"));
+        }
+        (Way::Release, Some(Verdict::Released)) => {
+            text.push_str("next: rotate, so that it gets secrets that nobody else has\n");
+        }
+        _ => text.push_str(&format!("next: lockturn resume {run}\n")),
+    }
+    text
+}
+
+/// What is known of a machine, in one word.
+fn word(plan: &IsolationPlan, name: &HostName, containment: Containment) -> &'static str {
+    match (plan.way, containment) {
+        (Way::Release, Containment::Enforced) => "released",
+        (Way::Quarantine, Containment::Enforced) if plan.hosts.contains_key(name) => "isolated",
+        (_, containment) => containment.label(),
+    }
+}

@@ -1,0 +1,288 @@
+//! What each step of a run that isolates hosts asks of a machine.
+//!
+//! **Invariant:** the connection that loaded rules is closed before they are confirmed: whoever confirms has come in through them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::host::{CallError, CommandOutput, Kept, KeptState, Request, ScriptKind, SeenFrom};
+use crate::model::{Event, HostName, IsolationPlan, Reached, Reason, ReasonKind, RunId, Secret, Step, Way};
+use crate::quarantine::{Learned, Table, staged, tables};
+use crate::ssh::Connector;
+
+use super::actor::{Actor, STEP_MAX, Who};
+use super::drive::Outcome;
+
+/// Where machines keep what a quarantine needs: apart from rotations, so that neither is in the other's way.
+pub const STATE: &str = "/var/lib/lockturn-quarantine";
+
+/// How long an answer from a host that is about to be isolated is waited for.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
+
+/// How long a host is left open for its peers to prove that they drop it: once it drops everybody itself, nobody can tell. A peer that
+/// takes longer is not proved in this process.
+const PEERS_FIRST_MAX: Duration = Duration::from_secs(30);
+
+/// All machines of the run.
+pub struct Isolator {
+    actors: BTreeMap<HostName, Arc<Mutex<Actor>>>,
+    work: Work,
+    /// The peers that are still at it.
+    busy: Arc<watch::Sender<BTreeSet<HostName>>>,
+}
+
+/// What all steps need.
+#[derive(Clone)]
+struct Work {
+    plan: Arc<IsolationPlan>,
+    before: Arc<std::sync::Mutex<BTreeMap<HostName, Vec<Reached>>>>,
+    facts: mpsc::UnboundedSender<Event>,
+}
+
+impl Isolator {
+    /// Machines that are not connected yet. `before` is what the ledger has of what peers reached; new facts go to `facts`.
+    #[must_use]
+    pub fn new(
+        whos: Vec<Who>,
+        plan: Arc<IsolationPlan>,
+        (run, epoch): (&RunId, u64),
+        connector: &Arc<Connector>,
+        cancel: &CancellationToken,
+        before: BTreeMap<HostName, Vec<Reached>>,
+        facts: mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        let actor = |who: Who| {
+            let who = Who { state_dir: STATE.to_owned(), ..who };
+            let name = who.host.clone();
+            let actor = Actor::new(who, run.clone(), epoch, Arc::clone(connector), cancel.clone());
+            (name, Arc::new(Mutex::new(actor)))
+        };
+        let peers = plan.members.keys().filter(|name| !plan.hosts.contains_key(*name)).cloned().collect();
+        Self {
+            actors: whos.into_iter().map(actor).collect(),
+            work: Work { plan, before: Arc::new(std::sync::Mutex::new(before)), facts },
+            busy: Arc::new(watch::Sender::new(peers)),
+        }
+    }
+
+    /// Begins a step. The future owns all that it needs; it is bounded in time by itself.
+    pub fn begin(&self, host: &HostName, step: Step) -> BoxFuture<'static, Outcome> {
+        let Some(actor) = self.actors.get(host).cloned() else {
+            let reason = Reason::new(ReasonKind::Missing, format!("`{host}` is in the run and not in the inventory"));
+            return Box::pin(async { Outcome::Unknown(reason) });
+        };
+        let (work, host, busy) = (self.work.clone(), host.clone(), Arc::clone(&self.busy));
+        Box::pin(async move {
+            if step == Step::Arm && work.plan.way == Way::Quarantine && work.plan.hosts.contains_key(&host) {
+                let mut left = busy.subscribe();
+                let _late = tokio::time::timeout(PEERS_FIRST_MAX, left.wait_for(BTreeSet::is_empty)).await;
+            }
+            let outcome = perform(&mut *actor.lock().await, &work, &host, step).await;
+            if step == Step::Verify || !matches!(outcome, Outcome::Done) {
+                busy.send_if_modified(|busy| busy.remove(&host));
+            }
+            outcome
+        })
+    }
+
+    /// Ends all programs and connections.
+    pub async fn leave(self) {
+        let leaving = self.actors.into_values().filter_map(Arc::into_inner).map(|actor| actor.into_inner().leave());
+        futures::future::join_all(leaving).await;
+    }
+}
+
+async fn perform(actor: &mut Actor, work: &Work, host: &HostName, step: Step) -> Outcome {
+    let done = match step {
+        Step::Lock => plain(actor, &Request::Lock).await,
+        Step::Stage => stage(actor, work, host).await,
+        Step::Arm => actor.arm(work.plan.lease, &[]).await,
+        Step::Cut => {
+            let cut = plain(actor, &Request::Cut).await;
+            actor.hang_up().await;
+            cut
+        }
+        Step::Confirm => plain(actor, &Request::Confirm).await,
+        Step::Verify => verify(actor, work, host).await,
+        Step::Revert => plain(actor, &Request::Revert).await,
+        Step::Clean => plain(actor, &Request::Clean).await,
+        Step::Activate | Step::Reactivate | Step::Reverify => {
+            let reason = Reason::new(ReasonKind::Unclear, format!("`{step}` is no step of a quarantine"));
+            Err(CallError::Refused(reason))
+        }
+    };
+    match done {
+        Ok(()) => Outcome::Done,
+        Err(CallError::Refused(reason)) => Outcome::Failed(reason),
+        Err(CallError::Lost(reason)) => Outcome::Unknown(reason),
+    }
+}
+
+async fn plain(actor: &mut Actor, request: &Request<'_>) -> Result<(), CallError> {
+    actor.call(request, STEP_MAX).await.map(drop)
+}
+
+async fn stage(actor: &mut Actor, work: &Work, host: &HostName) -> Result<(), CallError> {
+    let learned = learn(actor, &work.plan, host).await?;
+    let refused =
+        |error: crate::quarantine::RulesError| CallError::Refused(Reason::new(ReasonKind::Unclear, error.to_string()));
+    for (at, (table, load)) in staged(&work.plan, host, &learned).map_err(refused)?.into_iter().enumerate() {
+        let parts =
+            [("table", Secret::new(format!("{table}\n").into_bytes())), ("load", Secret::new(load.into_bytes()))];
+        let request = Request::StageScript { number: at + 1, kind: ScriptKind::Rules, target: "", parts: &parts };
+        plain(actor, &request).await?;
+    }
+    plain(actor, &Request::Rehearse).await?;
+    if work.is_probed(host) {
+        let mut answered = Vec::new();
+        for way in ways(&work.plan, host) {
+            if answers(actor, &way).await? {
+                answered.push(way);
+            }
+        }
+        // It is a fact: whoever listens makes it durable before it hears of the step.
+        let _unheard = work.facts.send(Event::ReachedBefore { host: host.clone(), answered: answered.clone() });
+        work.before().insert(host.clone(), answered);
+    }
+    Ok(())
+}
+
+/// What the machine knows that its rules need. Changes nothing.
+///
+/// # Errors
+/// If it does not answer.
+pub async fn learn(actor: &mut Actor, plan: &IsolationPlan, host: &HostName) -> Result<Learned, CallError> {
+    let mut learned = Learned::default();
+    if plan.way == Way::Release {
+        return Ok(learned);
+    }
+    if plan.hosts.contains_key(host) {
+        let said = actor.call(&Request::SeenFrom, STEP_MAX).await?;
+        let SeenFrom { address, port } = SeenFrom::parse(&said).map_err(CallError::Refused)?;
+        let address = address.parse().map_err(|error: crate::quarantine::AddressError| {
+            let detail = format!("it says that we come from an address that is none: {error}");
+            CallError::Refused(Reason::new(ReasonKind::AnswerBroken, detail))
+        })?;
+        learned.seen_from = Some((address, port));
+    }
+    let logins: BTreeSet<&String> =
+        plan.members.get(host).into_iter().flat_map(|member| member.way_to.values()).collect();
+    for login in logins {
+        let output = program(actor, &["id", "-u", "--", login]).await?;
+        let number = std::str::from_utf8(output.output.expose()).ok().and_then(|text| text.trim().parse().ok());
+        learned.users.extend(number.filter(|_| output.status == 0).map(|number: u32| (login.clone(), number)));
+    }
+    Ok(learned)
+}
+
+/// The rules are as they were loaded, and what they forbid is tried in vain.
+async fn verify(actor: &mut Actor, work: &Work, host: &HostName) -> Result<(), CallError> {
+    let refused = |kind, detail: String| Err(CallError::Refused(Reason::new(kind, detail)));
+    let said = actor.call(&Request::Kept, STEP_MAX).await?;
+    let Kept(kept) = Kept::parse(&said).map_err(CallError::Refused)?;
+    for table in tables(&work.plan, host) {
+        let state = kept.iter().find(|(name, _)| *name == table.to_string()).map(|(_, state)| *state);
+        match (work.plan.way, state) {
+            (Way::Quarantine, Some(KeptState::InPlace)) | (Way::Release, None) => {}
+            (Way::Quarantine, _) => {
+                return refused(ReasonKind::Changed, format!("the table {table} is not as it was loaded"));
+            }
+            (Way::Release, Some(_)) => {
+                return refused(ReasonKind::Changed, format!("the table {table} is still there"));
+            }
+        }
+    }
+    if !work.is_probed(host) {
+        return Ok(());
+    }
+    let before = work.before().get(host).cloned().unwrap_or_default();
+    // A host that drops everybody itself answers nobody, and shows nothing of its peers: then it is the kernel of this very peer that
+    // must have dropped what was sent.
+    let mut open: BTreeSet<&HostName> = work.plan.hosts.keys().collect();
+    for way in ways(&work.plan, host) {
+        let count = dropped(actor, &way).await?;
+        if answers(actor, &way).await? {
+            return refused(ReasonKind::ProbeUnexpected, format!("{way} still answers from here"));
+        }
+        if before.contains(&way) || dropped(actor, &way).await? > count {
+            open.remove(&way.host);
+        }
+    }
+    match open.first() {
+        Some(isolated) => refused(
+            ReasonKind::ProbeImpossible,
+            format!(
+                "the rules are in place; {isolated} did not answer from here before either, and nothing to it was dropped"
+            ),
+        ),
+        None => Ok(()),
+    }
+}
+
+impl Work {
+    /// Whether it is tried from there what the rules forbid. A host in quarantine reaches nobody anyway, and its own word changes
+    /// nothing; that it is managed was tried by coming there.
+    fn is_probed(&self, host: &HostName) -> bool {
+        let contained = self.plan.members.get(host).is_some_and(|member| member.contained);
+        self.plan.way == Way::Quarantine && !contained && !self.plan.hosts.contains_key(host)
+    }
+
+    fn before(&self) -> std::sync::MutexGuard<'_, BTreeMap<HostName, Vec<Reached>>> {
+        self.before.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// All that a peer can try: an echo, and the sshd, which answers afterwards too where the host is managed through that peer.
+fn ways(plan: &IsolationPlan, peer: &HostName) -> Vec<Reached> {
+    let member = plan.members.get(peer);
+    let mut ways = Vec::new();
+    for (host, known) in &plan.hosts {
+        let is_way = member.is_some_and(|member| member.way_to.contains_key(host));
+        for address in &known.addresses {
+            let way = |port| Reached { host: host.clone(), address: *address, port };
+            ways.push(way(None));
+            ways.extend((!is_way).then(|| way(Some(known.port))));
+        }
+    }
+    ways
+}
+
+/// Tries it from that machine. What cannot be tried does not answer.
+async fn answers(actor: &mut Actor, way: &Reached) -> Result<bool, CallError> {
+    let address = way.address.to_string();
+    if let Some(port) = way.port {
+        let connection = actor.connection().await.map_err(CallError::Lost)?;
+        let opened = tokio::time::timeout(ANSWER_MAX, connection.forward(&address, port)).await;
+        return Ok(matches!(opened, Ok(Ok(_))));
+    }
+    let seconds = ANSWER_MAX.as_secs().to_string();
+    match program(actor, &["ping", "-n", "-q", "-c", "1", "-W", &seconds, &address]).await {
+        Ok(output) => Ok(output.status == 0),
+        Err(CallError::Refused(_)) => Ok(false),
+        Err(lost) => Err(lost),
+    }
+}
+
+/// How many packets to a host the rules of that peer have dropped there, by the count of its kernel; of one family.
+async fn dropped(actor: &mut Actor, way: &Reached) -> Result<u64, CallError> {
+    let table = Table::of(&way.host).to_string();
+    let listed = program(actor, &["nft", "list", "chain", "inet", &table, "lockturn_output"]).await?;
+    let family =
+        if way.address.is_ipv4() { "@lockturn_host_v4 counter packets " } else { "@lockturn_host_v6 counter packets " };
+    let listed = String::from_utf8_lossy(listed.output.expose()).into_owned();
+    let counts = listed.lines().filter_map(|line| line.split_once(family)?.1.split(' ').next()?.parse::<u64>().ok());
+    Ok(counts.sum())
+}
+
+async fn program(actor: &mut Actor, words: &[&str]) -> Result<CommandOutput, CallError> {
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    let (seconds, input) = (ANSWER_MAX.as_secs() * 2, Secret::new(Vec::new()));
+    let request = Request::Command { seconds, words: &words, input: &input };
+    let said = actor.call(&request, STEP_MAX).await?;
+    CommandOutput::parse(&said).map_err(CallError::Refused)
+}

@@ -1,0 +1,155 @@
+//! Quarantine without any host: what each machine gets, what the ledger knows of it, and what is refused before anybody is connected.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::{Command, Stdio};
+
+use lockturn::journal::Journal;
+use lockturn::model::{
+    Become, Entry, Event, HostName, ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Known, Millis,
+    Verdict, Way,
+};
+use lockturn::quarantine::{Learned, RulesError, staged};
+
+use super::journal::{run, state};
+
+fn name(text: &str) -> HostName {
+    text.parse().unwrap()
+}
+
+/// One worker that is managed through `control`, and another one.
+fn plan(way: Way) -> IsolationPlan {
+    let member = |way_to: &[(&str, &str)]| IsolationMember {
+        become_user: Become::Sudo,
+        way_to: way_to.iter().map(|(host, login)| (name(host), (*login).to_owned())).collect(),
+        contained: false,
+    };
+    let known = Known { addresses: ["192.0.2.7", "2001:db8::7"].map(|ip| ip.parse().unwrap()).into(), port: 2222 };
+    IsolationPlan {
+        isolation: ISOLATION_VERSION,
+        way,
+        reason: "strange logins".to_owned(),
+        hosts: BTreeMap::from([(name("w-1"), known)]),
+        members: BTreeMap::from([
+            (name("control"), member(&[("w-1", "deploy")])),
+            (name("w-1"), member(&[])),
+            (name("w-2"), member(&[])),
+        ]),
+        lease: Millis::from_secs(60),
+    }
+}
+
+fn rules(host: &str, learned: &Learned) -> String {
+    let staged = staged(&plan(Way::Quarantine), &name(host), learned).unwrap();
+    let [(_, rules)] = &staged[..] else { panic!("{staged:?}") };
+    rules.clone()
+}
+
+#[test]
+fn each_machine_gets_what_its_part_is() {
+    let nothing = Learned::default();
+    let peer = rules("w-2", &nothing);
+    assert!(peer.contains("table inet lockturn_quarantine_w-1 {"), "{peer}");
+    assert!(peer.contains("192.0.2.7") && peer.contains("2001:db8::7"), "{peer}");
+    assert!(!peer.contains("dport"), "a peer that is no way to it lets something pass: {peer}");
+
+    let users = Learned { users: BTreeMap::from([("deploy".to_owned(), 1007)]), ..Learned::default() };
+    assert!(rules("control", &users).contains("tcp dport 2222 meta skuid 1007 accept"));
+    let unknown = rules("control", &nothing);
+    assert!(unknown.contains("tcp dport 2222 accept"), "nobody could manage it any more: {unknown}");
+
+    let seen_from = Some(("192.0.2.1".parse().unwrap(), 22.try_into().unwrap()));
+    let own = rules("w-1", &Learned { seen_from, ..Learned::default() });
+    assert!(own.contains("elements = { 192.0.2.1 }") && own.contains("tcp dport { 22, 2222 } accept"), "{own}");
+    assert_eq!(staged(&plan(Way::Quarantine), &name("w-1"), &nothing), Err(RulesError::NoManager));
+
+    for host in ["control", "w-1", "w-2"] {
+        let gone = staged(&plan(Way::Release), &name(host), &nothing).unwrap();
+        assert!(gone.len() == 1 && gone[0].1.is_empty(), "{gone:?}");
+    }
+}
+
+#[test]
+fn the_ledger_knows_who_is_isolated_and_its_chain_covers_the_plan() {
+    let (_temp, dir) = state();
+    let plan = plan(Way::Quarantine);
+    let entry = |event| Entry { at_unix: Millis(1_700_000_000_000), elapsed: Millis(7), event };
+    let began = Event::RunBegan {
+        run: run(),
+        plan: plan.hash(),
+        playbook: "quarantine".to_owned(),
+        hosts: 3,
+        operator: "op@here".to_owned(),
+        version: "0".to_owned(),
+    };
+    let isolates = Isolates { way: Way::Quarantine, hosts: BTreeSet::from([name("w-1")]), reason: plan.reason.clone() };
+    let mut journal = Journal::open(&dir).unwrap();
+    let first = [began, Event::RunIsolates(isolates.clone())].map(entry);
+    journal.begin_isolation(&run(), &plan, "op@here", &first).unwrap();
+    assert_eq!(journal.isolation(&run()).unwrap().as_ref(), Some(&plan));
+    assert!(journal.plan(&run()).is_err(), "it passes for a rotation");
+    for (verdict, unfinished) in [(Verdict::Partial, true), (Verdict::Quarantined, false)] {
+        journal.append(&run(), &[entry(Event::RunEnded { verdict })]).unwrap();
+        let runs = journal.runs().unwrap();
+        assert_eq!(runs[0].isolates.as_ref(), Some(&isolates));
+        assert_eq!((runs[0].verdict, runs[0].is_unfinished()), (Some(verdict), unfinished));
+    }
+    assert_eq!(journal.verify().unwrap(), 4);
+    drop(journal);
+    let db = rusqlite::Connection::open(dir.join("ledger.db")).unwrap();
+    db.execute_batch("DROP TRIGGER runs_stay; UPDATE runs SET plan = replace(plan, '192.0.2.7', '192.0.2.8');")
+        .unwrap();
+    drop(db);
+    let journal = Journal::open(&dir).unwrap();
+    let said = journal.verify().unwrap_err().to_string();
+    assert!(said.contains("is not the one that it began with"), "{said}");
+}
+
+/// `lockturn` with these words, in a fleet whose hosts nobody can reach.
+fn says(inventory: &str, words: &[&str]) -> (Option<i32>, String) {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("hosts.yml");
+    fs::write(&file, inventory).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_lockturn"))
+        .arg("-i")
+        .arg(&file)
+        .args(["--yes", "--state"])
+        .arg(temp.path().join("state"))
+        .args(words)
+        .env("HOME", temp.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+const FLEET: &str = "all:
+  hosts:
+    lo: { address: 127.0.0.1 }
+    a: { address: 192.0.2.1 }
+    b: { address: 192.0.2.2, jump: a }
+    c: { address: 192.0.2.2 }
+    d: { address: 192.0.2.4 }
+    e: { address: 192.0.2.5 }
+";
+
+#[test]
+fn what_may_be_a_mistake_is_refused_before_anybody_is_connected() {
+    let refused: [(&[&str], &str); 7] = [
+        (&["quarantine", "lo"], "no address of lo is known"),
+        (&["quarantine", "a"], "a is the way to b"),
+        (&["quarantine", "b"], "b and c have the same address 192.0.2.2"),
+        (&["quarantine", "d", "e", "c"], "more than a third of the fleet"),
+        (&["quarantine", "a"], "--even a"),
+        (&["release", "d"], "d is not in quarantine"),
+        (&["resume"], "no run is unfinished"),
+    ];
+    for (words, why) in refused {
+        let (code, said) = says(FLEET, words);
+        assert!(code == Some(4) && said.contains(why), "{words:?} ended with {code:?}: {said}");
+        assert!(said.contains("nothing was changed"), "{words:?}: {said}");
+    }
+    let (code, said) = says(FLEET, &["quarantine", "nobody"]);
+    assert!(code == Some(2) && said.contains("no host of the inventory"), "{code:?}: {said}");
+}
