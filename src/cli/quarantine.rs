@@ -11,6 +11,7 @@ use crate::model::{
     Become, Entry, Event, HostName, ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Known, Millis, RunId,
     Verdict, Way, fold_few,
 };
+use crate::plan::Draft;
 use crate::quarantine::{Address, Danger, Fleet, Isolation, dangers, roles};
 use crate::report::{plural, summarise_isolation};
 use crate::runtime::contain::contain;
@@ -171,6 +172,23 @@ pub(super) fn standing(ledger: &Journal) -> Result<Standing, CliError> {
 /// Whether it counts as in quarantine: until a release has begun.
 pub(super) fn is_in(standing: &Standing, host: &HostName) -> bool {
     standing.get(host).is_some_and(|(_, way)| *way == Way::Quarantine)
+}
+
+/// What a rotation does without the hosts that are in quarantine; says so. They get nothing until they are released.
+pub(super) fn leave_out(ledger: &Journal, draft: Draft) -> Result<Draft, CliError> {
+    let standing = standing(ledger)?;
+    let out: BTreeSet<HostName> = draft.hosts.keys().filter(|host| is_in(&standing, host)).cloned().collect();
+    if out.is_empty() {
+        return Ok(draft);
+    }
+    let names = fold_few(&out, NAMES_MAX);
+    say::err(&format!("in quarantine, and left out until released: {names}\n"));
+    let left = draft.without(&out);
+    if left.hosts.is_empty() {
+        return Err(CliError::new(Exit::Refused, "nobody of this playbook is left; nothing was changed")
+            .hint(format!("lockturn release HOST lets a host out of quarantine: {names}")));
+    }
+    Ok(left)
 }
 
 fn refused(against: &[Danger]) -> CliError {

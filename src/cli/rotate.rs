@@ -21,6 +21,7 @@ use crate::runtime::verify::Verifier;
 use crate::runtime::{Fleet, Pair, Surroundings, Vault, clock, random};
 
 use super::args::Output;
+use super::quarantine::leave_out;
 use super::session::{Session, interrupts, journal, journal_failed, unless_stopped};
 use super::{Args, CliError, Exit, files, say, surroundings};
 
@@ -38,6 +39,7 @@ struct Looked {
 pub(super) async fn plan(args: &Args, file: &Path) -> Result<Exit, CliError> {
     let (inventory, playbook, draft) = read(args, file)?;
     let mut session = Session::open_to_look(args)?;
+    let draft = leave_out(&session.journal, draft)?;
     let mut interrupts = interrupts()?;
     let run = new_run();
     let looked = unless_stopped(&mut interrupts, look(args, &mut session, &inventory, &playbook, &draft, &run)).await?;
@@ -84,6 +86,7 @@ pub(super) async fn look_ask_do(
         return Err(CliError::new(Exit::Locked, format!("the run {run} is not finished, and hosts may still hold it"))
             .hint(format!("lockturn resume {run}")));
     }
+    let draft = &leave_out(&session.journal, draft.clone())?;
     let mut interrupts = interrupts()?;
     let run = new_run();
     let looked = unless_stopped(&mut interrupts, look(args, &mut session, inventory, playbook, draft, &run)).await?;

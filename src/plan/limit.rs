@@ -85,6 +85,24 @@ impl Draft {
         Ok(self)
     }
 
+    /// What is left of the draft without these hosts: nothing is done there, values of their own stay as they are, and what they share
+    /// with others changes without them. Not a limit: that is the point of it, because they are not to have the new values.
+    #[must_use]
+    pub fn without(mut self, out: &BTreeSet<HostName>) -> Self {
+        let stays = |value: &ValueId| value.owner.as_ref().is_none_or(|owner| !out.contains(owner));
+        let held: BTreeSet<ValueId> = {
+            let others = self.hosts.iter().filter(|(name, _)| !out.contains(*name));
+            others.flat_map(|(_, host)| host.changes.iter().flat_map(DraftChange::values)).cloned().collect()
+        };
+        let chosen: BTreeSet<ValueId> =
+            self.values.keys().filter(|value| stays(value) && held.contains(*value)).cloned().collect();
+        self.hosts.retain(|name, host| !out.contains(name) && narrow(host, &chosen));
+        self.values.retain(|value, _| chosen.contains(value));
+        self.activate_batches.iter_mut().for_each(|batch| batch.retain(|host| self.hosts.contains_key(host)));
+        self.activate_batches.retain(|batch| !batch.is_empty());
+        self
+    }
+
     /// The smallest part of the fleet that can be touched without the rest: the hosts that share one value with each other, and whatever
     /// they have to do with. Everybody, where everybody shares one.
     #[must_use]

@@ -218,6 +218,19 @@ fn a_limit_narrows_the_control_plane_to_the_rows_of_its_workers() {
 }
 
 #[test]
+fn without_a_host_its_own_values_stay_and_shared_ones_change_on_the_others() {
+    let without = |playbook: &Playbook, names: &[&str]| draft(playbook, &select).unwrap().without(&hosts(names));
+    let own = without(&both_sides(), &["w1"]);
+    assert_eq!(own, draft(&both_sides(), &select).unwrap().limited(&hosts(&["w2", "cp"])).unwrap());
+    let mut shared = playbook(vec![target("workers", vec![put(dotenv(".env", "S"), None)])]);
+    shared.secrets.get_mut(&secret()).unwrap().per = None;
+    let left = without(&shared, &["w1"]);
+    assert_eq!(left.hosts.keys().cloned().collect::<BTreeSet<_>>(), hosts(&["w2"]));
+    assert_eq!((left.values.len(), left.activate_batches), (1, vec![vec![name("w2")]]));
+    assert!(without(&both_sides(), &["w1", "w2", "cp"]).hosts.is_empty());
+}
+
+#[test]
 fn a_limit_that_would_part_hosts_that_share_a_value_names_those_to_add() {
     let limited = |names: &[&str]| draft(&both_sides(), &select).unwrap().limited(&hosts(names));
     let shared = |text: &str| lockturn::model::ValueId { secret: secret(), owner: Some(name(text)) };

@@ -6,7 +6,7 @@ use std::fs;
 use crate::fleet::Fleet;
 use crate::host::Host;
 use crate::network::Way;
-use crate::operator::Ended;
+use crate::operator::{Ended, WORKER_SECRET};
 
 const ISOLATED: &str = "worker-2";
 
@@ -88,6 +88,8 @@ pub(super) fn a_worker_is_isolated_and_let_back_in(fleet: &Fleet) {
     assert!(echo(isolated, &operator), "its root has not broken out: this shows nothing of its peers");
     assert_eq!(ways_through(fleet), Vec::<String>::new(), "its peers do not hold");
 
+    gets_nothing(fleet);
+
     lockturn(fleet, &["--yes", "release", ISOLATED]).with(0, &["RELEASED  worker-2"]);
     assert!(rule_sets(fleet) == before, "the release left something, or took something");
     assert_eq!(ways_through(fleet).len(), 14);
@@ -96,6 +98,19 @@ pub(super) fn a_worker_is_isolated_and_let_back_in(fleet: &Fleet) {
     lockturn(fleet, &["resume"]).with(4, &["no run is unfinished"]);
     fs::write(fleet.home.join("hosts"), names).unwrap();
     fleet.is_clean();
+}
+
+/// A rotation goes on without it; afterwards it holds what it held.
+fn gets_nothing(fleet: &Fleet) {
+    let before = fleet.agreed();
+    let left_out = "left out until released: worker-2";
+    lockturn(fleet, &["plan", WORKER_SECRET]).with(0, &[left_out]);
+    fleet.rotate(WORKER_SECRET).with(0, &["ROTATED", left_out]);
+    let after = fleet.agreed();
+    for (name, value) in &before {
+        let rotated = ["worker-1", "worker-3"].contains(&name.as_str());
+        assert_eq!(*value != after[name], rotated, "{name}");
+    }
 }
 
 /// What quarantines left on any host.
