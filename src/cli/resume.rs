@@ -43,6 +43,10 @@ async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, Cl
     let inventory = files::inventory(args)?;
     let mut session = Session::open(args)?;
     let run = which(&session, wanted)?;
+    // A plan that is not the one that the run began with must not be done.
+    session.journal.verify().map_err(journal)?;
+    // Not before: a large ledger takes a while, in which nobody would hear that the operator asks to stop.
+    let mut interrupts = interrupts()?;
     if let Some(plan) = session.journal.isolation(&run).map_err(journal)? {
         if way != Way::AsDecided {
             return Err(CliError::new(Exit::Refused, format!("the run {run} is no rotation; nothing was changed"))
@@ -52,10 +56,6 @@ async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, Cl
     }
     let plan = session.journal.plan(&run).map_err(journal)?;
     let entries = session.journal.entries(&run).map_err(journal)?;
-    // A plan that is not the one that the run began with must not be done.
-    session.journal.verify().map_err(journal)?;
-    // Not before: a large ledger takes a while, in which nobody would hear that the operator asks to stop.
-    let mut interrupts = interrupts()?;
     let mut state = Run::replay(&plan, entries.iter().map(|entry| &entry.event)).map_err(|error| {
         CliError::new(Exit::PersonMustLook, format!("the ledger tells a run that cannot be: {error}"))
             .hint("lockturn ledger verify")
