@@ -13,6 +13,7 @@ mod error;
 mod exit;
 mod files;
 mod from_hosts;
+mod held;
 mod history;
 mod init;
 mod lab;

@@ -173,7 +173,7 @@ pub enum Verb {
         #[arg(required = true, value_name = "HOST")]
         hosts: Vec<HostName>,
     },
-    /// Show what each host really holds now
+    /// Show what each host really holds now, and whether it has its rules where somebody is in quarantine
     #[command(
         after_help = "Examples:\n  lockturn status playbooks/worker-secret.yml\n  lockturn status -l 'workers:!worker-3' playbooks/worker-secret.yml"
     )]

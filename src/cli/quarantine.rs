@@ -191,6 +191,11 @@ pub(super) fn leave_out(ledger: &Journal, draft: Draft) -> Result<Draft, CliErro
     Ok(left)
 }
 
+/// How a login gets the rights of root: only root may change rules or see them, whatever playbooks say of the secrets there.
+pub(super) fn rights(login: &str) -> Become {
+    if login == "root" { Become::None } else { Become::Sudo }
+}
+
 fn refused(against: &[Danger]) -> CliError {
     let mut text = "error: nothing was changed: this may be a mistake\n".to_owned();
     for danger in against {
@@ -222,8 +227,7 @@ fn plan(
         };
         let login = surroundings.endpoint(inventory, name).map(|endpoint| endpoint.user).unwrap_or_default();
         IsolationMember {
-            // Only root may change the rules, whatever playbooks say of the secrets there.
-            become_user: if login == "root" { Become::None } else { Become::Sudo },
+            become_user: rights(&login),
             way_to: hosts.iter().filter(leads_to).map(|host| (host.clone(), login.clone())).collect(),
             contained: quarantined.contains(name),
         }

@@ -80,8 +80,13 @@ impl Fleet {
 
     /// Begins a rotation that will be caught in the middle.
     pub(crate) fn rotation(&self, playbook: &str) -> Going {
+        self.going(&["rotate", playbook])
+    }
+
+    /// Begins what will be caught in the middle.
+    pub(crate) fn going(&self, words: &[&str]) -> Going {
         let errors = self.home.join("errors");
-        let mut command = self.lockturn(&["--yes", "--output", "json", "rotate", playbook]);
+        let mut command = self.lockturn(&[&["--yes", "--output", "json"], words].concat());
         let mut process = command.stderr(File::create(&errors).unwrap()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         Going { process, lines, said: String::new(), errors }

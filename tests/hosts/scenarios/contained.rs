@@ -7,6 +7,7 @@ use crate::fleet::Fleet;
 use crate::host::Host;
 use crate::network::Way;
 use crate::operator::{Ended, WORKER_SECRET};
+use crate::tools::eventually;
 
 const ISOLATED: &str = "worker-2";
 
@@ -84,6 +85,8 @@ pub(super) fn a_worker_is_isolated_and_let_back_in(fleet: &Fleet) {
     lockturn(fleet, &["--yes", "quarantine", ISOLATED]).with(4, &["in quarantine already"]);
     lockturn(fleet, &["ledger", "verify"]).with(0, &["as it was written"]);
 
+    status_looks(fleet);
+
     breaks_out(isolated);
     assert!(echo(isolated, &operator), "its root has not broken out: this shows nothing of its peers");
     assert_eq!(ways_through(fleet), Vec::<String>::new(), "its peers do not hold");
@@ -98,6 +101,20 @@ pub(super) fn a_worker_is_isolated_and_let_back_in(fleet: &Fleet) {
     lockturn(fleet, &["resume"]).with(4, &["no run is unfinished"]);
     fs::write(fleet.home.join("hosts"), names).unwrap();
     fleet.is_clean();
+}
+
+/// A peer that lost its rules is named.
+fn status_looks(fleet: &Fleet) {
+    let status = || lockturn(fleet, &["status", WORKER_SECRET]);
+    let said = status().with(0, &["quarantine of worker-2"]).said;
+    assert_eq!(said.matches("rules in place").count(), 4, "{said}");
+    let (peer, table) = (fleet.host("worker-1"), "lockturn_quarantine_worker-2");
+    peer.sh(&format!("systemctl stop lockturn-quarantine; nft delete table inet {table}"));
+    status().with(6, &["rules GONE"]);
+    peer.sh("systemctl start lockturn-quarantine");
+    eventually("the rules are back", || {
+        peer.try_sh(&format!("nft list table inet {table}"), "").status.success().then_some(())
+    });
 }
 
 /// A rotation goes on without it; afterwards it holds what it held.
@@ -144,6 +161,29 @@ pub(super) fn a_peer_and_the_worker_are_away(fleet: &Fleet) {
     lockturn(fleet, &["resume"]).with(0, &["RELEASED  worker-2"]);
     assert!(rule_sets(fleet) == before, "the release left something, or took something");
     assert_eq!(left(fleet), "");
+    fs::write(fleet.home.join("hosts"), names).unwrap();
+    fleet.is_clean();
+}
+
+pub(super) fn whoever_isolates_dies(fleet: &Fleet) {
+    fleet.begin();
+    let names = names_with_both(fleet);
+    let before = rule_sets(fleet);
+    // Before there are rules, with rules that nobody confirmed, and with the host itself not yet told.
+    for (step, host) in [("stage", "worker-1"), ("cut", "worker-3"), ("confirm", "control"), ("cut", ISOLATED)] {
+        let mut going = fleet.going(&["quarantine", ISOLATED]);
+        going.until("step-done", host, step);
+        going.kill();
+        lockturn(fleet, &["resume"]).with(0, &["QUARANTINED  worker-2: 3 peers"]);
+        assert_eq!(ways_through(fleet), Vec::<String>::new(), "after it died in `{step}` on {host}");
+
+        let mut going = fleet.going(&["release", ISOLATED]);
+        going.until("step-done", host, step);
+        going.kill();
+        lockturn(fleet, &["resume"]).with(0, &["RELEASED  worker-2"]);
+        assert!(rule_sets(fleet) == before, "after it died in `{step}` on {host} something is left");
+        assert_eq!(left(fleet), "");
+    }
     fs::write(fleet.home.join("hosts"), names).unwrap();
     fleet.is_clean();
 }
