@@ -13,8 +13,9 @@ use crate::model::{Decision, DrillFault, Entry, Event, Isolates, IsolationPlan, 
 use super::chain;
 use super::{Broken, JournalError, StateDir};
 
-/// The format of the tables. A later one is refused, an earlier one would be migrated here.
-const FORMAT: u32 = 1;
+/// The format of what is remembered. A later one is refused; an earlier one is taken as it is. Format 2 has the same tables, and events
+/// that format 1 does not know (drills, ledgers begun anew, quarantine).
+const FORMAT: u32 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE runs (
@@ -119,13 +120,15 @@ impl Journal {
         // Without it `INSERT OR REPLACE` removes rows past the triggers.
         db.pragma_update(None, "recursive_triggers", true)?;
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        match version(&transaction)? {
-            0 => {
-                transaction.execute_batch(SCHEMA)?;
-                transaction.pragma_update(None, "user_version", FORMAT)?;
-            }
-            FORMAT => {}
+        let found = version(&transaction)?;
+        match found {
+            0 => transaction.execute_batch(SCHEMA)?,
+            1..=FORMAT => {}
             version => return Err(JournalError::Later { version }),
+        }
+        if found != FORMAT {
+            // Whoever knows only an earlier one is told so from here on, and not that an entry is broken.
+            transaction.pragma_update(None, "user_version", FORMAT)?;
         }
         transaction.execute_batch(TURNS)?;
         transaction.commit()?;
@@ -145,7 +148,7 @@ impl Journal {
         match version(&db)? {
             // Made, and not yet filled, by a process that is at it just now.
             0 => Ok(None),
-            FORMAT => {
+            1..=FORMAT => {
                 let file = identity(&path).map_err(|source| JournalError::Io { path: path.clone(), source })?;
                 Ok(Some(Self { db, path, file, poisoned: false }))
             }

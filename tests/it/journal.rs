@@ -174,6 +174,18 @@ fn a_later_format_is_refused() {
 }
 
 #[test]
+fn an_earlier_format_is_read_and_kept_from_whoever_knows_only_that() {
+    let (_temp, dir) = state();
+    drop(written(&dir));
+    let format = || rusqlite::Connection::open(dir.join("ledger.db")).unwrap();
+    format().pragma_update(None, "user_version", 1).unwrap();
+    assert!(Journal::open_to_read(&dir).unwrap().is_some());
+    assert_eq!(Journal::open(&dir).unwrap().runs().unwrap().len(), 1);
+    let now: u32 = format().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(now, 2);
+}
+
+#[test]
 fn a_ledger_that_was_removed_or_replaced_takes_no_more_entries() {
     for replaced in [false, true] {
         let (_temp, dir) = state();
