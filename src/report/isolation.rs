@@ -49,7 +49,12 @@ pub fn summarise_isolation(run: &RunId, plan: &IsolationPlan, state: &Isolation,
     }
     match (plan.way, verdict) {
         (Way::Quarantine, Some(Verdict::Quarantined)) => {
-            text.push_str(&format!("next: rotate what {hosts} knew; lockturn release {hosts} lets it back in\n"));
+            // The credential plane is not built yet: nobody must believe that it is.
+            text.push_str("  what it knows is still accepted where packets get through: this is the network only\n");
+            text.push_str(&format!(
+                "next: rotate, so that what it shares with others dies; what is its own (its row on the control plane) take away by hand\n      \
+                 lockturn release {hosts} lets it back in\n"
+            ));
         }
         (Way::Release, Some(Verdict::Released)) => {
             text.push_str("next: rotate, so that it gets secrets that nobody else has\n");
