@@ -130,6 +130,8 @@ fn a_host_that_goes_away_in_any_step_is_named_and_healed_when_it_comes_back() {
                 let (own, row) = lab.held()["worker-1"].clone();
                 assert_eq!(own, row, "{what}");
                 if step == "verify" {
+                    // It has not said no: nobody knows.
+                    assert!(ended.err.contains("worker-2  in-doubt"), "{what}: {}", ended.err);
                     // While it is away nothing gets worse.
                     assert_eq!(lab.say(&["resume"]).code, ended.code, "{what}");
                     let status = lab.say(&["status", &quick]).with(6);
