@@ -3,6 +3,7 @@
 //! The real hosts lose what was not synced when their power is cut, but an ext4 log takes earlier changes of other directories along
 //! with whatever is synced. Here every one of these calls is looked for by itself.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ struct Traced {
     home: Home,
     host: ShellHost,
     trace: PathBuf,
-    /// How much of the trace was looked at.
+    /// How many of its calls were looked at.
     seen: usize,
 }
 
@@ -33,7 +34,10 @@ impl Traced {
             .arg(&trace)
             .args(["/bin/dash", "-s"]);
         let host = ShellHost::on(command, &home, "01RUN", 1).await.unwrap();
-        Self { home, host, trace, seen: 0 }
+        let mut traced = Self { home, host, trace, seen: 0 };
+        // The answer to the greeting is none to what comes next.
+        traced.until_answered();
+        traced
     }
 
     /// Asks the host, and gives what was done until it had answered.
@@ -46,14 +50,14 @@ impl Traced {
     fn until_answered(&mut self) -> Vec<Call> {
         let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
         loop {
-            let trace = fs::read_to_string(&self.trace).unwrap();
-            let whole = trace.rfind('\n').map_or(0, |end| end + 1);
-            let new = &trace[self.seen.min(whole)..whole];
-            if new.lines().any(is_answer) {
-                self.seen = whole;
-                return new.lines().map(str::to_owned).collect();
+            let calls = ended(&fs::read_to_string(&self.trace).unwrap());
+            let new = &calls[self.seen..];
+            if new.iter().any(|call| is_answer(call)) {
+                let new = new.to_vec();
+                self.seen = calls.len();
+                return new;
             }
-            assert!(std::time::Instant::now() < until, "no answer in the trace:\n{new}");
+            assert!(std::time::Instant::now() < until, "no answer in the trace:\n{}", new.join("\n"));
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }
@@ -61,6 +65,25 @@ impl Traced {
     fn state(&self, name: &str) -> String {
         self.home.path(".lockturn/01RUN").join(name).display().to_string()
     }
+}
+
+/// The calls of a trace in the order in which they ended. What another process does in the middle of one splits it into two lines:
+/// `PID fsync(3</a> <unfinished ...>` and `PID <... fsync resumed>) = 0`.
+fn ended(trace: &str) -> Vec<Call> {
+    let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut calls = Vec::new();
+    let whole = trace.rfind('\n').map_or(0, |end| end + 1);
+    for line in trace[..whole].lines() {
+        let pid = line.split(' ').next().unwrap_or_default();
+        if let Some(beginning) = line.strip_suffix(" <unfinished ...>") {
+            begun.insert(pid, beginning);
+        } else if let Some((_, end)) = line.split_once(" resumed>") {
+            calls.push(format!("{}{end}", begun.remove(pid).unwrap_or_default()));
+        } else {
+            calls.push(line.to_owned());
+        }
+    }
+    calls
 }
 
 /// The program's answers begin with its nonce, of sixteen sevens.
