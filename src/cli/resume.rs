@@ -98,10 +98,10 @@ async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, Cl
 
 /// Takes the values back from the hosts and goes on with the run.
 pub(super) async fn finish(
-    session: Session,
+    mut session: Session,
     run: RunId,
     plan: Plan,
-    state: Run,
+    mut state: Run,
     mut fleet: Fleet,
     minted: &BTreeMap<ValueId, Fingerprint>,
     interrupts: &mut mpsc::Receiver<()>,
@@ -119,6 +119,15 @@ pub(super) async fn finish(
         return Err(CliError::new(Exit::PersonMustLook, format!("{said}; nothing was done to any host"))
             .hint("put the newest copy of the state directory back, then resume there")
             .hint("lockturn status PLAYBOOK shows what each host holds"));
+    }
+    // Services of hosts that went back by themselves would refuse the new value, and that would be taken for the reason.
+    let fired = |witness: &Witness| matches!(witness, Witness::Holds(which) if which.record.starts_with("fired"));
+    if state.decision().is_none() && !state.would_go_back() && witnesses.values().any(fired) {
+        let lapsed = Event::LeaseLapsed;
+        state.apply(&lapsed).map_err(|error| CliError::new(Exit::Bug, error.to_string()))?;
+        let mut voices =
+            Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };
+        voices.record(&run, vec![lapsed]).map_err(journal)?;
     }
     go(session, run, plan, state, &mut fleet, Arc::new(vault), BTreeMap::new(), interrupts).await
 }

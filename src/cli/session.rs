@@ -107,7 +107,9 @@ pub(super) fn journal(error: JournalError) -> CliError {
     let refused = CliError::new(Exit::Refused, format!("{error}; nothing was changed"));
     match error {
         JournalError::Locked { .. } => CliError::new(Exit::Locked, error.to_string()),
-        JournalError::NoSuchRun(_) => CliError::new(Exit::Usage, error.to_string()).hint("lockturn runs lists them"),
+        JournalError::NoSuchRun(_) => CliError::new(Exit::Usage, error.to_string())
+            .hint("lockturn runs lists them")
+            .hint("should the ledger that knew it be lost: lockturn resume --from-hosts"),
         JournalError::Exposed { path, .. } => refused.hint(format!("chmod -R go= {}", path.display())),
         JournalError::Foreign { .. } => {
             refused.hint("run lockturn as that user, or name another directory with --state")
