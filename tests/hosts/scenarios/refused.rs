@@ -47,7 +47,12 @@ pub(super) fn a_sudo_that_records_what_it_is_sent(fleet: &Fleet) {
     let before = fleet.begin();
     for (name, told) in RECORDS {
         let host = fleet.host(name);
-        let may = |tags| host.sh_with("cat >/etc/sudoers.d/deploy && visudo -c -q", &rule(tags, told));
+        let may = |tags| {
+            host.sh_with(
+                "cat >/etc/sudoers.d/deploy && chmod 440 /etc/sudoers.d/deploy && visudo -c -q",
+                &rule(tags, told),
+            )
+        };
         may("");
         let ended = fleet.rotate(WORKER_SECRET);
         host.sh_with("runuser -u deploy -- sudo -n -- /bin/sh -s", "echo 'a line of the test'\n");
