@@ -106,15 +106,15 @@ pub(super) async fn finish(
     minted: &BTreeMap<ValueId, Fingerprint>,
     interrupts: &mut mpsc::Receiver<()>,
 ) -> Result<Exit, CliError> {
+    let entries = session.journal.entries(&run).map_err(journal)?;
     let (vault, witnesses) = tokio::select! {
         biased;
         Some(()) = interrupts.recv() => {
             return Err(CliError::new(Exit::PersonMustLook, format!("interrupted; the run {run} was left as it was"))
                 .hint(format!("lockturn resume {run}")));
         }
-        recovered = recover(&session, &fleet, &state, &plan, minted) => recovered,
+        recovered = recover(&session, &fleet, &entries, &state, &plan, minted) => recovered,
     };
-    let entries = session.journal.entries(&run).map_err(journal)?;
     if let Some(said) = contradiction(&entries, &state, &witnesses) {
         return Err(CliError::new(Exit::PersonMustLook, format!("{said}; nothing was done to any host"))
             .hint("put the newest copy of the state directory back, then resume there")
@@ -157,6 +157,7 @@ fn which(session: &Session, wanted: Option<&str>) -> Result<RunId, CliError> {
 async fn recover(
     session: &Session,
     fleet: &Fleet,
+    entries: &[Entry],
     state: &Run,
     plan: &Plan,
     minted: &BTreeMap<ValueId, Fingerprint>,
@@ -167,7 +168,7 @@ async fn recover(
         // Looked at before it is taken: a coordinator that knows less than the host does must not be its newest. A host that does not
         // answer now is asked again by its next step, which says so.
         let Ok(shown) = shown(&mut actor).await else { return (name, None, None) };
-        if shown.as_ref().is_some_and(|which| against(state, name, which).is_some()) {
+        if shown.as_ref().is_some_and(|which| against(entries, state, name, which).is_some()) {
             return (name, shown.map(Witness::Holds), None);
         }
         let witness = match actor.call(&Request::LockAgain, STEP_MAX).await {

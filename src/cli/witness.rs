@@ -34,9 +34,14 @@ pub(super) async fn shown(actor: &mut Actor) -> Result<Option<Which>, CallError>
 }
 
 /// What a host shows that the ledger has not announced.
-pub(super) fn against(run: &Run, host: &HostName, which: &Which) -> Option<String> {
-    if which.record == "confirmed" && run.decision() != Some(Decision::Commit) {
+pub(super) fn against(entries: &[Entry], run: &Run, host: &HostName, which: &Which) -> Option<String> {
+    if which.is_confirmed() && run.decision() != Some(Decision::Commit) {
         return Some(format!("{host} was told that the new value stays, and the ledger has no such decision: {OLDER}"));
+    }
+    // Where the hosts were asked in place of a lost ledger, one may have been half cleaned before.
+    let rebuilt = entries.iter().any(|entry| matches!(entry.event, Event::Rebuilt { .. }));
+    if which.is_cleaned() && !rebuilt && !hosts_of(entries, Began(Step::Clean)).contains(host) {
+        return Some(format!("{host} is half cleaned, and the ledger does not know who cleans it: {OLDER}"));
     }
     let moved = run.hosts().get(host).is_some_and(Host::moved);
     (which.held.contains(&Held::New) && !moved)
@@ -46,7 +51,7 @@ pub(super) fn against(run: &Run, host: &HostName, which: &Which) -> Option<Strin
 /// What cannot be if the ledger tells the whole run.
 pub(super) fn contradiction(entries: &[Entry], run: &Run, witnesses: &BTreeMap<HostName, Witness>) -> Option<String> {
     let mut said = witnesses.iter().filter_map(|(host, witness)| match witness {
-        Witness::Holds(which) => against(run, host, which),
+        Witness::Holds(which) => against(entries, run, host, which),
         Witness::Gone => None,
     });
     if let Some(said) = said.next() {

@@ -334,22 +334,23 @@ do_activate_unit() {
 # lock [again]: one run a host, of that run only the newest coordinator, and of that one only the newest session. Whoever held the host
 # takes it again only while it is held: another coordinator may have finished the run and cleaned the host, and must not be followed.
 do_lock() {
-    if [ "${1-}" = again ] && [ ! -d "$dir" ]; then
-        reply fenced "this run does not hold the host any more: it was cleaned"
-        return
-    fi
+    holder
+    case ${1-}:$over in
+        again:*) [ -d "$dir" ] || [ "$holds" = "$run" ] ;;
+        :) ;;
+        *) [ "$holds" != "$run" ] ;;
+    esac || { reply fenced "this run does not hold the host any more: it was cleaned"; return; }
     own_state || return
-    words_of "$state/lock"
-    if [ "${words:-$run}" = "$run" ] && ! mkdir -p -- "$dir" 2>/dev/null; then reply no-space "$dir cannot be made"; return; fi
-    if [ -z "$words" ]; then
+    if [ "${holds:-$run}" = "$run" ] && ! mkdir -p -- "$dir" 2>/dev/null; then reply no-space "$dir cannot be made"; return; fi
+    if [ -z "$holds" ]; then
         # One file under two names: whoever gets the second one holds the host. Durable before it is linked: after a power cut an
         # empty name would be a holder that nobody is.
         put "$dir/run" "$run" && ln -- "$dir/run" "$state/lock" 2>/dev/null
-        words_of "$state/lock"
-        if [ "$words" != "$run" ]; then rm -f -- "$dir/run" && rmdir -- "$dir"; fi 2>/dev/null
+        holder
+        if [ "$holds" != "$run" ]; then rm -f -- "$dir/run" && rmdir -- "$dir"; fi 2>/dev/null
     fi
-    [ -n "$words" ] || { reply no-space "$state is full"; return; }
-    [ "$words" = "$run" ] || { reply host-locked "the run $words holds this host"; return; }
+    [ -n "$holds" ] || { reply no-space "$state is full"; return; }
+    [ "$holds" = "$run" ] || { reply host-locked "the run $holds holds this host"; return; }
     tries=0
     until take_turn; do
         # Somebody else did in the middle of that: it is looked again who is the newer one. Or there is no room.
@@ -359,6 +360,14 @@ do_lock() {
     done
     durable "$state" "$dir"
     reply ok ''
+}
+
+# holder: sets `holds` to the run that holds this host, to nothing if none does, and `over` to `cleaning` or `cleaning confirmed` once that
+# run is being cleaned away.
+holder() {
+    words_of "$state/lock"
+    holds=${words%% *} over=${words#"${words%% *}"}
+    over=${over# }
 }
 
 # take_turn: the next name of all sessions. One file under two names again: of those who looked at the same time one gets it, so that an
@@ -470,10 +479,12 @@ put() {
     say "$2$newline" 2>/dev/null >"$1.part" && durable "$1.part" && mv -f -- "$1.part" "$1" 2>/dev/null
 }
 
-# ours: whether this session still holds the host; every step that changes something asks first.
+# ours [over]: whether this session still holds the host; every step that changes something asks first. Where the run is being cleaned away
+# nothing else is done any more.
 ours() {
-    words_of "$state/lock"
-    [ "$words" = "$run" ] || { refuse fenced "this run does not hold the host"; return 1; }
+    holder
+    [ "$holds" = "$run" ] || { refuse fenced "this run does not hold the host"; return 1; }
+    [ -z "$over" ] || [ "${1-}" = over ] || { refuse fenced "this run is over on this host: it is being cleaned"; return 1; }
     newest_session
     [ "${words%% *}" = "$epoch" ] || { refuse fenced "a newer coordinator of this run has been here (epoch ${words%% *})"; return 1; }
     [ "$words" = "$session" ] || { refuse fenced "another session of this run works on this host"; return 1; }
@@ -1229,7 +1240,10 @@ do_which() {
     elif [ -f "$dir/armed" ] && [ "$words" != reverted ]; then
         words=armed
     fi
-    reply ok "${text}record ${words:-none}"
+    record=${words:-none}
+    holder
+    if [ "$holds" = "$run" ] && [ -n "$over" ]; then record=$over; fi
+    reply ok "${text}record $record"
 }
 
 # was_cut: whether the new content may be, or may have been, in place.
@@ -1241,7 +1255,7 @@ was_cut() {
 do_clean() {
     # Before a session has taken the host nothing is staged.
     newest_session
-    if [ -n "$words" ]; then ours || return; fi
+    if [ -n "$words" ]; then ours over || return; fi
     numbers
     # Whoever cleans may know less than this host does, from a copy of the ledger that is older than the cut.
     if was_cut && { [ -f "$dir/armed" ] || { [ -f "$dir/fired" ] && ! has_gone_back; }; }; then
@@ -1250,6 +1264,14 @@ do_clean() {
             reply changed "${target:-change $number} holds the new value, and nobody confirmed it"
             return
         done
+    fi
+    # From here on the lock tells that the run is over, and how: whoever has another ledger, or none, must know even if this dies in the
+    # middle. Written over itself it needs no room; where even that cannot be written, what is removed now makes some.
+    holder
+    if [ "$holds" = "$run" ] && [ -z "$over" ]; then
+        over=cleaning
+        [ ! -f "$dir/confirmed" ] || over='cleaning confirmed'
+        if say "$run $over$newline" 2>/dev/null 1<>"$state/lock"; then durable "$state/lock"; fi
     fi
     left=''
     for number in $numbers; do
@@ -1261,19 +1283,20 @@ do_clean() {
     done
     if [ -n "$left" ]; then reply denied "these could not be removed: $left"; return; fi
     end_switch
-    # What tells that it was confirmed goes last: whoever has lost the journal takes back what was cut and never confirmed, should this die
-    # in the middle.
+    holder
+    newest_session
     set --
-    for left in "$dir"/*; do
-        [ "$left" = "$dir/confirmed" ] || set -- "$@" "$left"
+    # The newest first: whoever comes while this goes on, or after it died, finds no gap in them.
+    while [ "$turn" -gt 1 ]; do
+        turn=$((turn - 1))
+        set -- "$@" "$dir/session$turn"
     done
-    if [ -d "$dir" ]; then rm -rf -- "$@" && durable "$dir"; fi
-    words_of "$state/lock"
-    set --
+    set -- "$@" "$dir"
     # The lock goes last: until then no other run can come in between.
-    if [ "$words" = "$run" ]; then set -- "$state/lock"; fi
-    rm -rf -- "$dir" "$@"
-    if [ -e "$dir" ]; then reply denied "$dir could not be removed"; return; fi
+    if [ "$holds" = "$run" ]; then set -- "$@" "$state/lock"; fi
+    rm -rf -- "$@"
+    holder
+    if [ -e "$dir" ] || [ "$holds" = "$run" ]; then reply denied "$dir and $state/lock could not be removed"; return; fi
     # What a power cut brought back would hold this host for a run that is over, with both values in it.
     durable "$state"
     reply ok ''
@@ -1287,6 +1310,9 @@ do_leftovers() {
         # What a quarantine keeps is meant to stay.
         if [ -d "$left" ] && [ "$left" != "$state/kept" ]; then text="$text${left##*/}$newline"; fi
     done
+    # Whose clean died at its very end has its name in the lock, and nothing else.
+    holder
+    if [ -n "$holds" ] && [ ! -d "$state/$holds" ]; then text="$text$holds$newline"; fi
     reply ok "$text"
 }
 

@@ -167,11 +167,23 @@ pub enum Held {
 pub struct Which {
     /// Change by change.
     pub held: Vec<Held>,
-    /// How far the host has written down that it came: `none staged armed confirmed reverted`.
+    /// How far the host has written down that it came: `none armed confirmed reverted`, `fired …`, `cleaning`, `cleaning confirmed`.
     pub record: String,
 }
 
 impl Which {
+    /// Whether it was told that the new content stays.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        matches!(self.record.as_str(), "confirmed" | "cleaning confirmed")
+    }
+
+    /// Whether its clean has begun.
+    #[must_use]
+    pub fn is_cleaned(&self) -> bool {
+        matches!(self.record.as_str(), "cleaning" | "cleaning confirmed")
+    }
+
     /// Reads the answer to `which`.
     ///
     /// # Errors

@@ -45,7 +45,7 @@ pub async fn look(actor: &mut Actor, run: &RunId) -> Result<Option<Left>, Reason
         return Ok(None);
     }
     let epoch = newest_epoch(actor).await?;
-    let confirmed = kept(actor, "confirmed").await?.is_some();
+    let mut confirmed = kept(actor, "confirmed").await?.is_some();
     // The host writes `uncut` when it is first armed, and empties it before it is first cut; while it cuts it has another name. That one is
     // looked for first: where nobody cuts any more its switch may give it back its own just now.
     let cutting = kept(actor, "cutting").await?.is_some();
@@ -55,10 +55,13 @@ pub async fn look(actor: &mut Actor, run: &RunId) -> Result<Option<Left>, Reason
         Err(CallError::Refused(reason)) => Err(reason),
         Err(CallError::Lost(reason)) => return Err(reason),
     };
-    // Changes are there from before it is armed until it is cleaned: without any there is nothing to be taken back.
-    let bare = which.as_ref().is_ok_and(|which| which.held.is_empty());
+    // Changes are there from before it is armed until it is cleaned: without any there is nothing to be taken back. Nor is there on one
+    // whose clean has begun: that it was confirmed, or is back, was certain before.
+    let cleaning = which.as_ref().is_ok_and(Which::is_cleaned);
+    confirmed |= which.as_ref().is_ok_and(Which::is_confirmed);
+    let bare = cleaning || which.as_ref().is_ok_and(|which| which.held.is_empty());
     let holds_new = which.as_ref().is_ok_and(|which| which.held.contains(&Held::New));
-    let stands = match (confirmed, (was_cut && !bare) || holds_new) {
+    let stands = match (confirmed, !bare && (was_cut || holds_new)) {
         (true, _) => Stands::Confirmed,
         (false, true) => Stands::Cut,
         (false, false) => Stands::Uncut,
@@ -115,6 +118,8 @@ fn said(which: Result<Which, Reason>) -> String {
     };
     let came = match record.as_str() {
         "none" => "taken".to_owned(),
+        "cleaning" => "half cleaned".to_owned(),
+        "cleaning confirmed" => "confirmed, half cleaned".to_owned(),
         "fired reverted" => "went back by itself".to_owned(),
         "reverted" => "taken back".to_owned(),
         other => harmless(other),

@@ -264,6 +264,41 @@ fn a_host_whose_clean_died_in_the_middle_is_only_cleaned() {
     assert!(lab.whole(&before, "one host was almost clean"));
 }
 
+#[test]
+fn hosts_whose_clean_died_at_its_very_end_are_found_and_only_cleaned() {
+    let lab = Lab::up();
+    let before = lab.held();
+    // Nothing of the run is there but its name.
+    let only_the_lock = |host: &str, over: &str| {
+        let lock = lab.on(host, ".lockturn/lock");
+        let run = fs::read_to_string(&lock).unwrap();
+        fs::remove_dir_all(lab.on(host, &format!(".lockturn/{}", run.trim_end()))).unwrap();
+        fs::write(lock, format!("{} {over}\n", run.trim_end())).unwrap();
+    };
+    lost_while_hosts_are_cleaned(&lab, "worker-2");
+    let beside = fs::read_dir(lab.on("worker-1", "opt/nanoclaw")).unwrap().flatten();
+    for beside in beside.filter(|entry| entry.file_name().to_string_lossy().starts_with(".lockturn-")) {
+        fs::remove_dir_all(beside.path()).unwrap();
+    }
+    only_the_lock("worker-1", "cleaning confirmed");
+    let said = lab.say(&FROM_HOSTS).with(7);
+    assert!(said.contains("confirmed, half cleaned"), "{said}");
+    assert!(lab.whole(&before, "one host had its lock only"));
+    fs::remove_dir_all(lab.state_dir()).unwrap();
+
+    let before = lab.held();
+    let running = lab.start(&mut lab.rotation(&["--output", "json"]));
+    assert!(running.until(1, |line| line.contains("step-done") && line.contains(r#""step":"lock""#)));
+    running.killed();
+    fs::remove_dir_all(lab.state_dir()).unwrap();
+    for host in HOSTS.into_iter().filter(|host| lab.on(host, ".lockturn/lock").exists()) {
+        only_the_lock(host, "cleaning");
+    }
+    let said = lab.say(&FROM_HOSTS).with(4);
+    assert!(said.contains("half cleaned"), "{said}");
+    assert!(!lab.whole(&before, "all had their locks only"));
+}
+
 /// Changes what a host keeps of the run while `check` looks, and puts it back.
 fn lying(lab: &Lab, host: &str, run: &str, name: &str, change: impl Fn(&str) -> String, words: &[&str]) {
     let path = lab.on(host, &format!(".lockturn/{run}/{name}"));

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use lockturn::host::Request;
+use lockturn::host::{Request, Which};
 use lockturn::model::ReasonKind;
 
 use super::host_program::shell_host::{Home, ShellHost};
@@ -199,10 +199,78 @@ async fn a_clean_that_dies_in_the_middle_leaves_no_host_that_seems_never_to_have
     assert_eq!(host.refused(&Request::Clean).await, ReasonKind::Denied);
     assert!(!home.path(".lockturn/01RUN/confirmed").exists());
     // Whoever has lost the journal would take back what shows a cut.
-    let which = host.which().await;
-    assert!(which.held.is_empty(), "{which:?}");
-    assert!(fs::read_dir(home.path(".lockturn/01RUN")).unwrap().next().is_none());
+    assert_eq!(host.which().await.record, "cleaning confirmed");
+    // Nothing but cleaning is done there, by whomever.
+    assert_eq!(host.refused(&Request::Revert).await, ReasonKind::Fenced);
     fs::remove_file(home.path("tools/rm")).unwrap();
     host.ok(&Request::Clean).await;
+    assert_eq!(home.names(), [".env", ".lockturn", "tools"]);
+}
+
+#[tokio::test]
+async fn a_clean_that_dies_at_its_very_end_leaves_the_word_that_the_run_is_over() {
+    for (confirmed, record) in [(true, "cleaning confirmed"), (false, "cleaning")] {
+        let home = Home::new();
+        let path = home.path(".env");
+        fs::write(&path, "old").unwrap();
+        let mut host = ShellHost::armed(SH, &home, &path, b"old", b"new").await;
+        if confirmed {
+            host.ok(&Request::Cut).await;
+            host.ok(&Request::Confirm).await;
+        }
+        // The directory of the run goes, and the lock does not.
+        let run = home.path(".lockturn/01RUN");
+        let dies = format!(
+            "for last; do :; done\ncase $last in */lock) /bin/rm -rf -- {}; exit 1 ;; esac\nexec /bin/rm \"$@\"",
+            run.display()
+        );
+        tool(&home, "rm", &dies);
+        host.hello(1, ".lockturn", "tools").await.unwrap();
+        assert_eq!(host.refused(&Request::Clean).await, ReasonKind::Denied);
+        assert_eq!(fs::read_to_string(home.path(".lockturn/lock")).unwrap(), format!("01RUN {record}\n"));
+        assert!(!run.exists());
+        host.kill().await;
+        fs::remove_file(home.path("tools/rm")).unwrap();
+
+        let mut other = ShellHost::start(SH, &home, "01OTHER", 1).await;
+        assert_eq!(other.refused(&Request::Lock).await, ReasonKind::HostLocked);
+        assert_eq!(other.ok(&Request::Leftovers).await.expose(), b"01RUN\n");
+        // Its first message, come late, does not begin it again.
+        let mut host = ShellHost::start(SH, &home, "01RUN", 2).await;
+        assert_eq!(host.refused(&Request::Lock).await, ReasonKind::Fenced);
+        assert_eq!(host.which().await, Which { held: Vec::new(), record: record.to_owned() });
+        host.ok(&Request::LockAgain).await;
+        assert_eq!(host.which().await, Which { held: Vec::new(), record: record.to_owned() });
+        assert_eq!(host.refused(&Request::Cut).await, ReasonKind::Fenced);
+        host.ok(&Request::Clean).await;
+        assert_eq!(fs::read_dir(home.path(".lockturn")).unwrap().count(), 0);
+        assert_eq!(host.refused(&Request::LockAgain).await, ReasonKind::Fenced);
+        other.ok(&Request::Lock).await;
+    }
+}
+
+#[tokio::test]
+async fn a_clean_that_dies_among_the_sessions_is_taken_up_by_the_next_coordinator() {
+    let home = Home::new();
+    let path = home.path(".env");
+    fs::write(&path, "old").unwrap();
+    let mut host = ShellHost::armed(SH, &home, &path, b"old", b"new").await;
+    for epoch in [2, 3] {
+        host.kill().await;
+        host = ShellHost::start(SH, &home, "01RUN", epoch).await;
+        host.ok(&Request::LockAgain).await;
+    }
+    let sessions = || (1..5).filter(|turn| home.path(&format!(".lockturn/01RUN/session{turn}")).exists()).count();
+    assert_eq!(sessions(), 3);
+    // The first of all that is to go.
+    tool(&home, "rm", "case $* in */lock) exec /bin/rm -- \"$3\" ;; esac\nexec /bin/rm \"$@\"");
+    host.hello(3, ".lockturn", "tools").await.unwrap();
+    assert_eq!(host.refused(&Request::Clean).await, ReasonKind::Denied);
+    host.kill().await;
+    assert_eq!(sessions(), 2);
+    fs::remove_file(home.path("tools/rm")).unwrap();
+    let mut newest = ShellHost::start(SH, &home, "01RUN", 4).await;
+    newest.ok(&Request::LockAgain).await;
+    newest.ok(&Request::Clean).await;
     assert_eq!(home.names(), [".env", ".lockturn", "tools"]);
 }
