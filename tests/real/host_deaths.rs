@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use lockturn::host::{CallError, Held, Request, ScriptKind, SqlRow, stage_sql};
-use lockturn::model::Secret;
+use lockturn::model::{ReasonKind, Secret};
 
 use super::host_program::shell_host::{Home, ShellHost};
 
@@ -123,8 +123,15 @@ async fn another_goes_on(home: &Home, path: &Path, last: Step, what: &str) {
     let found = fs::read(path).unwrap();
     assert!(found == OLD || (found == NEW && last >= Cut), "{what}: {}", found.escape_ascii());
     assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o7777, 0o640, "{what}");
+    let state = || -> Vec<_> {
+        fs::read_dir(home.path(".lockturn")).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    };
     let mut host = ShellHost::start(&["dash"], home, "01RUN", 2).await;
-    host.ok(&Request::Lock).await;
+    if last == Clean && state().is_empty() {
+        assert_eq!(host.refused(&Request::LockAgain).await, ReasonKind::Fenced, "{what}");
+    } else {
+        host.ok(if last == Clean { &Request::LockAgain } else { &Request::Lock }).await;
+    }
     let held = host.which().await.held;
     assert!(held.iter().all(|held| [Held::Old, Held::New].contains(held)), "{what}: {held:?}");
     assert!(held.first().is_none_or(|held| (*held == Held::Old) == (found == OLD)), "{what}: {held:?}");
@@ -148,8 +155,7 @@ async fn another_goes_on(home: &Home, path: &Path, last: Step, what: &str) {
     assert_eq!(fs::read(path).unwrap(), end, "{what}");
     assert_eq!(sqlite(home, "SELECT s FROM t"), if end == OLD { "old\n" } else { "new\n" }, "{what}");
     assert_eq!(home.names(), [".env", ".lockturn", "db", "tools"], "{what}");
-    let state: Vec<_> = fs::read_dir(home.path(".lockturn")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert!(state.is_empty(), "{what}: {state:?}");
+    assert!(state().is_empty(), "{what}: {:?}", state());
     // The next run, whose first coordinator has a smaller number than the last one of this run.
     let mut next = ShellHost::start(&["dash"], home, "02RUN", 1).await;
     next.ok(&Request::Lock).await;
