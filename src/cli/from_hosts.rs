@@ -247,11 +247,12 @@ async fn take_up(
     seen: Seen,
     interrupts: &mut mpsc::Receiver<()>,
 ) -> Result<Exit, CliError> {
-    // What a host says of its own address is not shown to anybody.
+    // What a host says of its own address, or of where its tools are, is not shown to anybody.
     let address = |seen: &mut Seen| {
         for (name, host) in &mut seen.plan.hosts {
-            let who = asking.who(name, host.become_user);
-            host.address = who.map_or(String::new(), |who| format!("{}:{}", who.endpoint.address, who.endpoint.port));
+            let Some(who) = asking.who(name, host.become_user) else { continue };
+            host.address = format!("{}:{}", who.endpoint.address, who.endpoint.port);
+            host.path = who.path;
         }
     };
     let epoch = (seen.epoch / EPOCHS + 1) * EPOCHS;

@@ -102,6 +102,9 @@ pub struct HostPlan {
     /// Where it keeps the state of runs. For a person who must mend the host by hand.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub state: String,
+    /// Directories that it searches first for tools, empty for none. For a person who must mend the host by hand.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
     /// What watches its time.
     #[serde(default)]
     pub switch: Switch,

@@ -137,9 +137,10 @@ impl Common {
 impl HostPlan {
     /// A host on which nothing happens.
     fn nothing(become_user: Become) -> Self {
-        let (address, login, state, switch) = (String::new(), String::new(), String::new(), Switch::default());
+        let (address, login, state, path) = (String::new(), String::new(), String::new(), String::new());
+        let switch = Switch::default();
         let (changes, activate, verify) = (Vec::new(), Vec::new(), Vec::new());
-        Self { address, become_user, login, state, switch, changes, activate, verify }
+        Self { address, become_user, login, state, path, switch, changes, activate, verify }
     }
 
     /// The values that this host has to do with: those that are put there, and those that its probes try.

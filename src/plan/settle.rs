@@ -23,6 +23,8 @@ pub struct HostFacts {
     pub login: String,
     /// Where it keeps the state of runs.
     pub state: String,
+    /// Directories that it searches first for tools, empty for none.
+    pub path: String,
     /// What watches its time while it is armed.
     pub switch: Switch,
     /// What it holds, change by change in the draft's order.
@@ -129,6 +131,7 @@ fn host_plan(host: &DraftHost, said: &HostFacts, changes: Vec<Change>) -> HostPl
         become_user: said.become_user,
         login: said.login.clone(),
         state: said.state.clone(),
+        path: said.path.clone(),
         switch: said.switch,
         changes,
         activate: host.activate.clone(),

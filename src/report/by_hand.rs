@@ -2,21 +2,37 @@
 
 use crate::model::{Activation, Become, Change, HostPlan, RunId, Step, Switch, quote};
 
-/// The commands that do by hand what this step could not do; none where only `resume` can.
+/// The commands that do by hand what these steps could not do, for one shell; none where only `resume` can.
 ///
 /// They may be pasted more than once, and on a host that is back already.
 #[must_use]
-pub fn by_hand(run: &RunId, host: &HostPlan, step: Step) -> Vec<String> {
+pub fn by_hand(run: &RunId, host: &HostPlan, steps: &[Step]) -> Vec<String> {
+    let commands: Vec<String> = steps.iter().flat_map(|step| of_step(run, host, *step)).collect();
+    if commands.is_empty() {
+        return commands;
+    }
+    // Words of a command may name what lies in the login directory.
+    let login = steps.iter().any(|step| *step != Step::Clean).then(|| format!("cd -- {}", quote(&host.login)));
+    login.into_iter().chain(path(host)).chain(commands).collect()
+}
+
+/// The tools that the run takes are found first by hand too; a relative prefix begins at the login directory, as on the host.
+fn path(host: &HostPlan) -> Option<String> {
+    let prefix = match &*host.path {
+        "" => return None,
+        path if path.starts_with('/') => path.to_owned(),
+        path => format!("{}/{path}", host.login),
+    };
+    Some(format!("export PATH={}:\"$PATH\"", quote(&prefix)))
+}
+
+fn of_step(run: &RunId, host: &HostPlan, step: Step) -> Vec<String> {
     let change = |(at, change)| put_back(run, host, at + 1, change);
     let back = host.changes.iter().enumerate().rev().map(change);
     let activate = host.activate.iter().flat_map(activate);
-    // Words of a command may name what lies in the login directory.
-    let relative = std::iter::once(format!("cd -- {}", quote(&host.login)));
-    let in_login =
-        |commands: Vec<String>| if commands.is_empty() { commands } else { relative.chain(commands).collect() };
     match step {
-        Step::Revert => in_login(back.chain(activate).collect()),
-        Step::Reactivate | Step::Reverify => in_login(activate.collect()),
+        Step::Revert => back.chain(activate).collect(),
+        Step::Reactivate | Step::Reverify => activate.collect(),
         Step::Clean => clean(run, host),
         Step::Lock | Step::Stage | Step::Arm | Step::Cut | Step::Activate | Step::Verify | Step::Confirm => Vec::new(),
     }

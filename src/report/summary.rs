@@ -157,7 +157,7 @@ fn with_hint(reason: &Reason) -> String {
 /// The commands of these steps on a host, below a line that says where they belong.
 fn to_paste(run: &RunId, plan: &Plan, name: &HostName, steps: &[Step]) -> Vec<String> {
     let Some(host) = plan.hosts.get(name) else { return Vec::new() };
-    let commands: Vec<String> = steps.iter().flat_map(|step| by_hand(run, host, *step)).collect();
+    let commands = by_hand(run, host, steps);
     let heading = format!("      by hand, on {}:", where_by_hand(host));
     let lines = commands.iter().map(|command| format!("        {command}"));
     if commands.is_empty() { commands } else { std::iter::once(heading).chain(lines).collect() }

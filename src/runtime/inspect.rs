@@ -56,12 +56,13 @@ pub async fn inspect(
     purpose: Purpose,
 ) -> Result<Inspected, Reason> {
     let HelloFacts { login, state, switch, .. } = actor.connect().await?.clone();
-    let Who { endpoint, become_user, .. } = actor.who();
+    let Who { endpoint, become_user, path, .. } = actor.who();
     let facts = HostFacts {
         address: format!("{}:{}", endpoint.address, endpoint.port),
         become_user: *become_user,
         login,
         state,
+        path: path.clone(),
         switch,
         changes: Vec::new(),
         probes: super::verify::hindrances(actor, &draft.verify).await?,

@@ -26,6 +26,7 @@ fn plan() -> Plan {
         switch: Switch::Process,
         login: "/home/op".to_owned(),
         state: "/var/lib/lockturn".to_owned(),
+        path: String::new(),
         changes: Vec::new(),
         activate: Vec::new(),
         verify: Vec::new(),

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::support::{HOSTS, Held, Lab, WORKERS};
 
-/// Executes the commands that the output shows for each host, in a shell of that host.
+/// Executes the commands that the output shows for each host, in one shell of a machine that has other tools too.
 pub(crate) fn paste(lab: &Lab, said: &str) {
     let lines: Vec<&str> = said.lines().collect();
     let mut pasted = 0;
@@ -17,17 +17,15 @@ pub(crate) fn paste(lab: &Lab, said: &str) {
             .into_iter()
             .find(|host| inventory.contains(&format!("{host}: {{ address: {ip}, port: {port} }}")))
             .unwrap_or_else(|| panic!("no host is at {address}"));
-        for command in lines[at + 1..].iter().take_while(|line| line.starts_with("        ")) {
-            // As a person who logged in there would: the tools of this host come first.
-            let done = Command::new("/bin/sh")
-                .args(["-c", command.trim()])
-                .current_dir("/")
-                .env("PATH", format!("{}:/usr/bin:/bin", lab.on(host, "bin").display()))
-                .output()
-                .unwrap();
-            assert!(done.status.success(), "{host}: {command}: {}", String::from_utf8_lossy(&done.stderr));
-            pasted += 1;
-        }
+        let commands = lines[at + 1..].iter().take_while(|line| line.starts_with("        "));
+        let each = commands.map(|command| format!("{{ {}\n}} || exit\n", command.trim()));
+        // As a person who logged in there would: where the run finds the host's tools stands in what is pasted.
+        let script: String = each.collect();
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &script]).current_dir("/").env("PATH", "/usr/bin:/bin");
+        let done = shell.output().unwrap();
+        assert!(done.status.success(), "{host}: {script}: {}", String::from_utf8_lossy(&done.stderr));
+        pasted += script.lines().count();
     }
     assert!(pasted > 0, "nothing to paste in: {said}");
 }

@@ -47,6 +47,7 @@ fn plan() -> Plan {
         switch: Switch::Process,
         login: String::new(),
         state: String::new(),
+        path: String::new(),
         changes: Vec::new(),
         activate: Vec::new(),
         verify: Vec::new(),

@@ -84,6 +84,7 @@ fn facts(changes: Vec<ChangeFacts>) -> HostFacts {
         become_user: Become::None,
         login: "/home/op".to_owned(),
         state: "/var/lib/lockturn".to_owned(),
+        path: String::new(),
         changes,
         probes: Vec::new(),
     }

@@ -25,6 +25,7 @@ fn plan() -> Plan {
         switch: Switch::Process,
         login: "/home/op".to_owned(),
         state: "/var/lib/lockturn".to_owned(),
+        path: String::new(),
         changes: Vec::new(),
         activate: Vec::new(),
         verify: Vec::new(),
@@ -132,17 +133,29 @@ fn a_revert_that_fails_is_named_with_what_to_do_and_the_other_is_back() {
 #[test]
 fn what_is_cleaned_by_hand_has_no_units_left() {
     let mut host = plan().hosts[&name("b")].clone();
-    let units = |host: &HostPlan| by_hand(&id(), host, Step::Clean).join("\n").matches("lockturn-").count();
+    let units = |host: &HostPlan| by_hand(&id(), host, &[Step::Clean]).join("\n").matches("lockturn-").count();
     assert_eq!(units(&host), 1, "a process leaves nothing but the directory beside the file");
     host.switch = Switch::Systemd;
     assert_eq!(
-        by_hand(&id(), &host, Step::Clean)[1..],
+        by_hand(&id(), &host, &[Step::Clean])[1..],
         [
             "systemctl stop -- lockturn-01J.service; rm -f -- /etc/systemd/system/multi-user.target.wants/lockturn-boot-01J.service \
              /etc/systemd/system/lockturn-boot-01J.service /etc/systemd/system/lockturn-01J.service",
             "rm -rf -- /var/lib/lockturn/01J; if grep -qxF -- 01J /var/lib/lockturn/lock; then rm -f -- /var/lib/lockturn/lock; fi",
         ]
     );
+}
+
+#[test]
+fn what_is_pasted_finds_the_tools_that_the_run_takes() {
+    let mut host = plan().hosts[&name("b")].clone();
+    for (path, prefix) in [("/opt/my tools", "'/opt/my tools'"), ("tools", "/home/op/tools")] {
+        host.path = path.to_owned();
+        let commands = by_hand(&id(), &host, &[Step::Revert, Step::Clean]);
+        assert_eq!(commands[..2], ["cd -- /home/op".to_owned(), format!("export PATH={prefix}:\"$PATH\"")]);
+        assert_eq!(commands.iter().filter(|command| command.starts_with("export ")).count(), 1, "{commands:?}");
+    }
+    assert_eq!(by_hand(&id(), &host, &[Step::Confirm]), Vec::<String>::new());
 }
 
 #[test]
@@ -264,6 +277,7 @@ fn fleet(workers: usize) -> Plan {
         switch: Switch::Process,
         login: String::new(),
         state: String::new(),
+        path: String::new(),
         changes: vec![Change::File {
             path: "/opt/app/.env".to_owned(),
             real_path: "/opt/app/.env".to_owned(),

@@ -14,6 +14,7 @@ pub(crate) fn of(hosts: usize) -> Plan {
         switch: Switch::Process,
         login: "/home/op".to_owned(),
         state: "/var/lib/lockturn".to_owned(),
+        path: String::new(),
         changes: Vec::new(),
         activate: Vec::new(),
         verify: Vec::new(),

@@ -183,6 +183,7 @@ fn plan(knobs: &Knobs) -> Plan {
         switch: Switch::Systemd,
         login: "/root".to_owned(),
         state: "/var/lib/lockturn".to_owned(),
+        path: String::new(),
         changes: Vec::new(),
         activate: Vec::new(),
         verify: Vec::new(),

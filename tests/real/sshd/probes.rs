@@ -131,6 +131,7 @@ fn work(probe: PlannedProbe) -> Work {
         switch: Switch::Process,
         login: String::new(),
         state: String::new(),
+        path: String::new(),
         changes: Vec::new(),
         activate: Vec::new(),
         verify: vec![probe],
