@@ -12,4 +12,4 @@ mod state_dir;
 
 pub use error::{Broken, JournalError};
 pub use ledger::{Journal, RunSummary};
-pub use state_dir::{StateDir, StateLock};
+pub use state_dir::{AtWork, StateDir, StateLock};

@@ -18,7 +18,7 @@ pub use aside::Aside;
 pub use by_hand::{by_hand, where_by_hand};
 pub use found::describe_found;
 pub use hint::hint;
-pub use isolation::summarise_isolation;
+pub use isolation::{isolation_goes_on, summarise_isolation};
 pub use json::Json;
 pub use plain::Plain;
 pub use plan::describe;

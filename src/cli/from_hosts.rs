@@ -288,6 +288,7 @@ async fn take_up(
     }
     let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };
     voices.begin(&run, &seen.plan, &operator, events).map_err(journal)?;
+    session.works_on(&run);
     finish(session, run, seen.plan, state, fleet, &minted, interrupts).await
 }
 

@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use crate::coordinator::Run;
 use crate::journal::{Journal, JournalError};
 use crate::model::{DrillFault, Entry, Event, Verdict, fold_few};
-use crate::report::{Json, Plain, Reporter as _, summarise, summarise_isolation};
+use crate::report::{Json, Plain, Reporter as _, isolation_goes_on, summarise, summarise_isolation};
 use crate::runtime::clock;
 
 use super::again::Again;
 use super::args::Output;
-use super::session::{find_run, journal, state_dir};
+use super::session::{find_run, journal, state_dir, worker_on};
 use super::{Args, CliError, Exit, say};
 
 /// How many names or ranges of names stand on one line.
@@ -22,18 +22,21 @@ fn open(args: &Args) -> Result<Option<Journal>, CliError> {
 
 /// `runs`: the newest first.
 pub(super) fn runs(args: &Args) -> Result<Exit, CliError> {
+    // Before they are read: a run that ends meanwhile has its verdict.
+    let at_work = state_dir(args)?.at_work().and_then(|at_work| at_work.run);
     let runs = match open(args)? {
         Some(ledger) => ledger.runs().map_err(journal)?,
         None => Vec::new(),
     };
     for run in runs.iter().rev() {
-        let verdict = run.verdict.map_or("unfinished", Verdict::label);
+        let running = run.verdict.is_none() && at_work.as_ref() == Some(&run.run);
+        let verdict = run.verdict.map_or(if running { "running" } else { "unfinished" }, Verdict::label);
         let drill = run.drill.map(DrillFault::label);
         let began = clock::iso(run.began_unix);
         if args.output == Some(Output::Json) {
             let line = serde_json::json!({
                 "v": 1, "run": run.run, "playbook": run.playbook, "began": began, "operator": run.operator,
-                "verdict": run.verdict, "unfinished": run.is_unfinished(), "drill": drill, "isolates": run.isolates,
+                "verdict": run.verdict, "unfinished": run.is_unfinished(), "running": running, "drill": drill, "isolates": run.isolates,
             });
             say::out(&format!("{line}\n"));
         } else {
@@ -57,6 +60,8 @@ pub(super) fn show(args: &Args, beginning: &str) -> Result<Exit, CliError> {
     let missing = || journal(JournalError::NoSuchRun(beginning.to_owned()));
     let ledger = open(args)?.ok_or_else(missing)?;
     let id = find_run(&ledger, beginning)?;
+    // Before the entries are read: a run that ends meanwhile has its verdict.
+    let worker = worker_on(args, &id)?;
     let entries = ledger.entries(&id).map_err(journal)?;
     if args.output == Some(Output::Json) {
         let mut json = Json::new(std::io::stdout());
@@ -70,7 +75,10 @@ pub(super) fn show(args: &Args, beginning: &str) -> Result<Exit, CliError> {
             Event::Resumed { .. } => Some(None),
             _ => None,
         });
-        let summary = summarise_isolation(&id, &plan, &state, verdict.flatten());
+        let summary = match (verdict.flatten(), worker) {
+            (None, Some(worker)) => isolation_goes_on(&id, &plan, &state, &worker),
+            (verdict, _) => summarise_isolation(&id, &plan, &state, verdict),
+        };
         say::out(&format!("{}\n{}", timeline(&entries), Again::of(args).in_text(&summary)));
         return Ok(Exit::Done);
     }
@@ -87,8 +95,11 @@ pub(super) fn show(args: &Args, beginning: &str) -> Result<Exit, CliError> {
         let trouble = host.trouble().map(|trouble| format!("  in `{}`: {}", trouble.step, trouble.reason));
         say::out(&format!("{name:width$}  {state}{}\n", trouble.unwrap_or_default()));
     }
-    let summary = summarise(&id, &plan, &run, &entries).render();
-    say::out(&format!("\n{}", Again::of(args).in_text(&summary)));
+    let mut summary = summarise(&id, &plan, &run, &entries);
+    if let Some(worker) = worker {
+        summary.goes_on(worker);
+    }
+    say::out(&format!("\n{}", Again::of(args).in_text(&summary.render())));
     Ok(Exit::Done)
 }
 

@@ -323,6 +323,7 @@ async fn go(
     mut state: Isolation,
     interrupts: &mut mpsc::Receiver<()>,
 ) -> Result<Exit, CliError> {
+    session.works_on(&run);
     let entries = session.journal.entries(&run).map_err(journal)?;
     let before = entries.into_iter().filter_map(|entry| match entry.event {
         Event::ReachedBefore { host, answered } => Some((host, answered)),

@@ -43,6 +43,7 @@ async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, Cl
     let inventory = files::inventory(args)?;
     let mut session = Session::open(args)?;
     let run = which(&session, wanted)?;
+    session.works_on(&run);
     // A plan that is not the one that the run began with must not be done.
     session.journal.verify().map_err(journal)?;
     // Not before: a large ledger takes a while, in which nobody would hear that the operator asks to stop.

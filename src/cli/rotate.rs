@@ -263,6 +263,7 @@ async fn begin(
         state.apply(event).map_err(|error| CliError::new(Exit::Bug, error.to_string()))?;
     }
     voices.begin(&run, &plan, &operator, first).map_err(journal)?;
+    session.works_on(&run);
     if let Some(drill) = drill {
         fleet.drill(drill);
     }

@@ -26,7 +26,7 @@ pub(super) struct Session {
     pub(super) cancel: CancellationToken,
     pub(super) operator: String,
     pub(super) again: Again,
-    _lock: Option<StateLock>,
+    lock: Option<StateLock>,
 }
 
 impl Session {
@@ -68,8 +68,15 @@ impl Session {
             cancel: CancellationToken::new(),
             operator: surroundings::operator(),
             again: Again::of(args),
-            _lock: lock,
+            lock,
         })
+    }
+
+    /// Says to whoever looks that the run goes on in this process.
+    pub(super) fn works_on(&self, run: &RunId) {
+        if let Some(lock) = &self.lock {
+            lock.works_on(run);
+        }
     }
 
     /// The run that is unfinished, if any.
@@ -96,6 +103,12 @@ impl Session {
 /// The state directory.
 pub(super) fn state_dir(args: &Args) -> Result<StateDir, CliError> {
     StateDir::open(&surroundings::state(args)?).map_err(journal)
+}
+
+/// Who works on this run just now, in his own words; none if nobody does.
+pub(super) fn worker_on(args: &Args, run: &RunId) -> Result<Option<String>, CliError> {
+    let at_work = state_dir(args)?.at_work();
+    Ok(at_work.filter(|at_work| at_work.run.as_ref() == Some(run)).map(|at_work| at_work.holder))
 }
 
 /// What is left to whoever lost the journal.

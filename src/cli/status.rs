@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::journal::{Journal, JournalError};
+use crate::journal::{AtWork, Journal, JournalError};
 use crate::model::{Event, Fingerprint, HostName, Reason, RunId, ValueId};
 use crate::plan::{DraftHost, LimitError};
 use crate::runtime::inspect::{Inspected, Purpose};
@@ -11,7 +11,7 @@ use crate::runtime::{Fleet, clock};
 
 use super::again::Again;
 use super::args::Output;
-use super::session::{Session, interrupts, journal, unless_stopped};
+use super::session::{Session, interrupts, journal, state_dir, unless_stopped};
 use super::{Args, CliError, Exit, files, held, say, surroundings};
 
 /// `status`. Exit 0: hosts that share a value hold the same, and no run has left anything; 6: some hold another one, or did not answer;
@@ -29,7 +29,10 @@ pub(super) async fn run(args: &Args, file: &Path) -> Result<Exit, CliError> {
             return Err(CliError::new(Exit::Usage, format!("the limit: {}", LimitError::Nobody)));
         }
     }
+    let dir = state_dir(args)?;
     let mut session = Session::open_to_look(args)?;
+    // A run that ends while hosts are asked was seen before, and one that begins then is seen after.
+    let before = dir.at_work();
     let mut interrupts = interrupts()?;
     let surroundings = surroundings::of_operator(args);
     let whos = draft.hosts.iter().filter_map(|(name, host)| surroundings.who(&inventory, name, host.become_user));
@@ -40,7 +43,8 @@ pub(super) async fn run(args: &Args, file: &Path) -> Result<Exit, CliError> {
     let look = fleet.inspect(&draft, &session.key, Purpose::Look, note);
     let said = unless_stopped(&mut interrupts, async { Ok(look.await) }).await?;
     session.reporter.finish();
-    let mut status = Status { json: args.output == Some(Output::Json), ..Status::default() };
+    let at_work = [before, dir.at_work()].into_iter().flatten().collect();
+    let mut status = Status { json: args.output == Some(Output::Json), at_work, ..Status::default() };
     for run in said.values().flatten().flat_map(|read| &read.left) {
         status.runs.extend(Sides::of(&session.journal, run)?.map(|sides| (run.clone(), sides)));
     }
@@ -59,6 +63,8 @@ struct Status {
     held: BTreeMap<ValueId, Fingerprint>,
     split: bool,
     left: BTreeSet<String>,
+    /// Who worked with this state directory meanwhile.
+    at_work: Vec<AtWork>,
     /// Runs that have left something, as far as this ledger knows them.
     runs: BTreeMap<String, Sides>,
 }
@@ -102,7 +108,11 @@ impl Status {
             Ok(read) => read,
         };
         for run in &read.left {
-            self.line(name, "-", &format!("something of the run {run} is left here"), true);
+            let said = match self.worker_on(run) {
+                Some(_) => format!("the run {run} goes on here"),
+                None => format!("something of the run {run} is left here"),
+            };
+            self.line(name, "-", &said, true);
             self.left.insert(run.clone());
         }
         for (change, facts) in host.changes.iter().zip(&read.facts.changes) {
@@ -123,6 +133,11 @@ impl Status {
         }
     }
 
+    fn worker_on(&self, run: &str) -> Option<&str> {
+        let on_it = |at_work: &&AtWork| at_work.run.as_ref().is_some_and(|at| at.as_str() == run);
+        self.at_work.iter().find(on_it).map(|at_work| &*at_work.holder)
+    }
+
     fn line(&mut self, host: &HostName, value: &str, state: &str, good: bool) {
         self.split |= !good;
         if self.json {
@@ -135,7 +150,13 @@ impl Status {
 
     fn end(&self, again: &Again) -> Exit {
         for run in &self.left {
-            say::err(&again.in_text(&format!("next: lockturn resume {run}\n")));
+            let next = match self.worker_on(run) {
+                Some(worker) => {
+                    format!("the run {run} goes on now, by {worker}\nnext: let it end, then ask once more\n")
+                }
+                None => format!("next: lockturn resume {run}\n"),
+            };
+            say::err(&again.in_text(&next));
         }
         match (self.split, self.left.is_empty()) {
             (true, _) => Exit::PersonMustLook,

@@ -2,10 +2,11 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::model::FingerprintKey;
+use crate::model::{FingerprintKey, RunId};
 
 use super::JournalError;
 
@@ -15,7 +16,48 @@ pub struct StateDir(PathBuf);
 
 /// Held as long as one process works with the state; the kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
-pub struct StateLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+pub struct StateLock {
+    file: File,
+    holder: String,
+}
+
+impl StateLock {
+    /// Says which run the process works on, to whoever looks.
+    pub fn works_on(&self, run: &RunId) {
+        // Where that cannot be written it is only not said.
+        let _full = self.file.write_all_at(format!("{}\n{run}\n", self.holder).as_bytes(), 0);
+    }
+}
+
+/// Whoever works with the state directory now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtWork {
+    /// Its own words: who, process, since when.
+    pub holder: String,
+    /// On which run, once it has said so.
+    pub run: Option<RunId>,
+}
+
+/// How often somebody who only looks at the lock is waited for.
+const LOOKS_MAX: u32 = 100;
+
+/// How long each time: a look is a few system calls.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Takes the lock, past those who only look at it.
+fn take(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOOKS_MAX {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {}
+            taken => return taken,
+        }
+        // It is shared with whoever looks, and not with whoever has it.
+        file.try_lock_shared()?;
+        file.unlock().map_err(TryLockError::Error)?;
+        std::thread::sleep(LOOK);
+    }
+    Err(TryLockError::WouldBlock)
+}
 
 impl StateDir {
     /// Opens the directory, making it if need be.
@@ -57,18 +99,30 @@ impl StateDir {
         let mut options = OpenOptions::new();
         let mut file =
             options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(io)?;
-        match file.try_lock() {
+        match take(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut words = String::new();
                 // The holder may be writing its words just now; then its name is not known, and that it holds is.
                 let _read = file.read_to_string(&mut words);
-                return Err(JournalError::Locked { holder: words.trim().to_owned() });
+                return Err(JournalError::Locked { holder: words.trim().replace('\n', ", run ") });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
         file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(io)?;
-        Ok(StateLock(file))
+        Ok(StateLock { file, holder: holder.to_owned() })
+    }
+
+    /// Who works with the directory now, if anybody does. Nobody waits for whoever asks.
+    #[must_use]
+    pub fn at_work(&self) -> Option<AtWork> {
+        let mut file = File::open(self.join("lock")).ok()?;
+        let Err(TryLockError::WouldBlock) = file.try_lock_shared() else { return None };
+        let mut words = String::new();
+        let _unreadable = file.read_to_string(&mut words);
+        let mut lines = words.lines();
+        let holder = lines.next().unwrap_or_default().to_owned();
+        Some(AtWork { holder, run: lines.next().and_then(|run| run.parse().ok()) })
     }
 
     /// Whether the key of all fingerprints was made before.

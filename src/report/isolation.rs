@@ -8,6 +8,17 @@ use super::plural;
 /// How many names or ranges of names stand on one line.
 const NAMES_MAX: usize = 8;
 
+/// The same of a run that somebody works on just now.
+#[must_use]
+pub fn isolation_goes_on(run: &RunId, plan: &IsolationPlan, state: &Isolation, worker: &str) -> String {
+    let hosts = fold_few(plan.hosts.keys(), NAMES_MAX);
+    let headline = "RUNNING  the run goes on now; what it has written down so far of each machine is as below";
+    let mut text = format!("{headline}; {hosts}\n  by  {worker}\n");
+    text.push_str(&machines(plan, state, false));
+    text.push_str(&format!("next: let it end, then: lockturn show {run}\n"));
+    text
+}
+
 /// What is true now, machine by machine where that is not all well, and what to do next.
 #[must_use]
 pub fn summarise_isolation(run: &RunId, plan: &IsolationPlan, state: &Isolation, verdict: Option<Verdict>) -> String {
@@ -38,15 +49,7 @@ pub fn summarise_isolation(run: &RunId, plan: &IsolationPlan, state: &Isolation,
             Outcome::Quarantined => format!("PARTIAL  {hosts}\n"),
         },
     };
-    let width = state.members().keys().map(|name| name.as_str().len()).max().unwrap_or(0);
-    for (name, member) in state.members() {
-        let word = word(plan, name, member.containment());
-        if member.containment() == Containment::Enforced && !member.left_over() && verdict.is_some() {
-            continue;
-        }
-        let why = member.trouble().map_or(String::new(), |(step, reason)| format!("  in `{step}`: {reason}"));
-        text.push_str(&format!("  {name:width$}  {word}{why}\n"));
-    }
+    text.push_str(&machines(plan, state, verdict.is_some()));
     match (plan.way, verdict) {
         (Way::Quarantine, Some(Verdict::Quarantined)) => {
             // The credential plane is not built yet: nobody must believe that it is.
@@ -60,6 +63,21 @@ pub fn summarise_isolation(run: &RunId, plan: &IsolationPlan, state: &Isolation,
             text.push_str("next: rotate, so that it gets secrets that nobody else has\n");
         }
         _ => text.push_str(&format!("next: lockturn resume {run}\n")),
+    }
+    text
+}
+
+/// Each machine; where the run has ended, only those that are not as they should be.
+fn machines(plan: &IsolationPlan, state: &Isolation, ended: bool) -> String {
+    let width = state.members().keys().map(|name| name.as_str().len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (name, member) in state.members() {
+        if ended && member.containment() == Containment::Enforced && !member.left_over() {
+            continue;
+        }
+        let word = word(plan, name, member.containment());
+        let why = member.trouble().map_or(String::new(), |(step, reason)| format!("  in `{step}`: {reason}"));
+        text.push_str(&format!("  {name:width$}  {word}{why}\n"));
     }
     text
 }

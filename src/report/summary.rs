@@ -20,6 +20,8 @@ pub struct Summary {
     pub run: RunId,
     /// What became of it, if it ended.
     pub verdict: Option<Verdict>,
+    /// Who works on it just now, if it has not ended.
+    pub worker: Option<String>,
     /// Which way it went, once that was decided.
     pub decision: Option<Decision>,
     /// Whether `resume` takes it back, though that was not decided.
@@ -110,6 +112,7 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
     Summary {
         run: id.clone(),
         verdict: run.verdict(),
+        worker: None,
         decision,
         would_go_back: run.would_go_back(),
         unproved: plan.unproved().cloned().collect(),
@@ -173,10 +176,20 @@ impl Summary {
         }
     }
 
+    /// Somebody works on it just now: what is open is his to end, and nobody else's hands are to be in it.
+    pub fn goes_on(&mut self, worker: String) {
+        if self.verdict.is_none() {
+            self.worker = Some(worker);
+            self.by_hand.clear();
+            self.left_over.clear();
+        }
+    }
+
     /// As it is printed.
     #[must_use]
     pub fn render(&self) -> String {
         let mut lines = vec![self.headline()];
+        lines.extend(self.worker.iter().map(|worker| format!("  {:14}{worker}", "by")));
         if let Some(cause) = &self.cause {
             lines.push(format!("  {:14}{cause}", "because of"));
         }
@@ -254,6 +267,9 @@ impl Summary {
             Some(verdict @ (Verdict::Quarantined | Verdict::Released | Verdict::Partial)) => verdict.to_string(),
             Some(Verdict::Inconsistent) => {
                 format!("A PERSON MUST LOOK  {} of {hosts} did not reach the end{decided}", self.troubles.len())
+            }
+            None if self.worker.is_some() => {
+                format!("RUNNING  the run goes on now on {hosts}; what it has written down so far is as below{decided}")
             }
             None => format!("LEFT  the run was left on {hosts}; what they hold is as below{decided}"),
         }
@@ -349,6 +365,7 @@ impl Summary {
     fn what_next(&self) -> Vec<String> {
         let run = &self.run;
         match self.verdict {
+            None if self.worker.is_some() => vec![format!("next: let it end, then: lockturn show {run}")],
             None | Some(Verdict::Inconsistent | Verdict::RotatedWithDebt) => {
                 if self.would_go_back {
                     return vec![format!("next: lockturn resume {run}   takes it back")];

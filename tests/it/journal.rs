@@ -55,6 +55,39 @@ pub(crate) fn state() -> (tempfile::TempDir, StateDir) {
 }
 
 /// Changes the ledger behind its back, as a person with `sqlite3` could.
+#[test]
+fn whoever_looks_at_the_lock_is_told_who_has_it_and_is_in_nobodys_way() {
+    let (_temp, dir) = state();
+    assert_eq!(dir.at_work(), None);
+    let lock = dir.lock("op@here, process 1").unwrap();
+    assert_eq!(
+        dir.at_work().map(|at_work| (at_work.holder, at_work.run)),
+        Some(("op@here, process 1".to_owned(), None))
+    );
+    let run: RunId = "01J".parse().unwrap();
+    lock.works_on(&run);
+    let at_work = dir.at_work().unwrap();
+    assert_eq!((at_work.holder.as_str(), at_work.run), ("op@here, process 1", Some(run)));
+    let locked = dir.lock("op@there").unwrap_err();
+    assert_eq!(locked.to_string(), "another run holds the state directory: op@here, process 1, run 01J");
+    drop(lock);
+    assert_eq!(dir.at_work(), None, "what stands in its file is an earlier one's");
+    // Many look without a pause; whoever takes it gets it.
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _looked = dir.at_work();
+                }
+            });
+        }
+        let taken: Vec<bool> = (0..200).map(|_| dir.lock("op@here").is_ok()).collect();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(taken.into_iter().all(|taken| taken));
+    });
+}
+
 fn tamper(dir: &StateDir, sql: &str) {
     let db = rusqlite::Connection::open(dir.join("ledger.db")).unwrap();
     db.execute_batch(&format!("DROP TRIGGER entries_stay; DROP TRIGGER entries_remain; {sql}")).unwrap();

@@ -29,18 +29,37 @@ fn the_second_operator_is_told_who_the_first_one_is() {
     let said = lab.say(&["resume"]).with(5);
     assert!(said.contains("process"), "{said}");
     // What only looks waits for nobody.
-    assert!(lab.say(&["runs"]).with(0).contains("unfinished"));
     let run = lab.latest()["run"].as_str().unwrap().to_owned();
+    let said = lab.say(&["runs"]).with(0);
+    assert!(said.contains("  running  ") && !said.contains("unfinished"), "{said}");
+    assert_eq!((&lab.latest()["running"], &lab.latest()["unfinished"]), (&true.into(), &true.into()));
+    let said = lab.say(&["show", &run]).with(0);
+    assert!(said.contains("\nRUNNING  the run goes on now on 3 hosts") && said.contains(", process "), "{said}");
+    for word in ["LEFT", "resume", "rollback", "by hand", "left-overs"] {
+        assert!(!said.contains(word), "`{word}`, and somebody is at it: {said}");
+    }
     let quick = lab.at("playbooks/quick.yml").display().to_string();
     let status = lab.say(&["status", &quick]);
-    assert!(status.out.contains(&format!("something of the run {run} is left here")), "{}{}", status.out, status.err);
-    let (inventory, state) = (lab.at("inventory.yml"), lab.state_dir());
-    let next = format!("next: lockturn -i {} --state {} resume {run}\n", inventory.display(), state.display());
-    assert!(status.err.contains(&next), "{next}{}", status.err);
+    assert!(status.out.contains(&format!("the run {run} goes on here")), "{}{}", status.out, status.err);
+    assert!(status.err.contains(&format!("the run {run} goes on now, by ")), "{}", status.err);
+    assert!(!status.err.contains("resume"), "somebody is at it: {}", status.err);
     // The cut is over, and what is held says which side of the run it is.
     assert!(status.out.contains("  new\n"), "{}", status.out);
     assert!([Some(6), Some(7)].contains(&status.code), "{:?}", status.code);
-    first.ended().with(0);
+    first.killed();
+    lab.fault("worker-1", "none");
+    // Nobody is at it any more, whatever stands in the lock's file.
+    let said = lab.say(&["runs"]).with(0);
+    assert!(said.contains("unfinished") && !said.contains("running"), "{said}");
+    let said = lab.say(&["show", &run]).with(0);
+    assert!(said.contains("\nLEFT  the run was left on 3 hosts"), "{said}");
+    let (inventory, state) = (lab.at("inventory.yml"), lab.state_dir());
+    let next = format!("next: lockturn -i {} --state {} resume {run}", inventory.display(), state.display());
+    assert!(said.contains(&next), "{next}{said}");
+    let status = lab.say(&["status", &quick]);
+    assert!(status.out.contains(&format!("something of the run {run} is left here")), "{}{}", status.out, status.err);
+    assert!(status.err.contains(&next), "{next}{}", status.err);
+    lab.say(&["resume"]).with(0);
     assert!(lab.whole(&before, "the first of two"));
 }
 
