@@ -80,7 +80,7 @@ mod tests {
             said(&typed, "hint: lockturn resume --from-hosts --state NEW-DIR"),
             "hint: lockturn -i lab/inventory.yml resume --from-hosts --state NEW-DIR"
         );
-        let spoken_of = "`lockturn resume` asks the host; lockturn init writes one; lockturn";
+        let spoken_of = "`lockturn resume` is spoken of; lockturn init writes one; lockturn";
         assert_eq!(said(&typed, spoken_of), spoken_of);
     }
 }

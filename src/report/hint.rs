@@ -32,9 +32,11 @@ pub const fn hint(kind: ReasonKind) -> Option<&'static str> {
         }
         K::ToolMissing => "install the tool on the host",
         K::ProtocolBroken => "is it an sshd that listens at `port`, and is it up to date?",
-        K::ConnectionLost | K::AnswerBroken => "what became of it is unknown; `lockturn resume` asks the host",
+        K::ConnectionLost | K::AnswerBroken => {
+            "see the host and the way to it; what it did last is unknown until it is asked again"
+        }
         K::HostLocked => {
-            "another run holds the host: resume it where it was begun; `lockturn resume --from-hosts` if that is lost"
+            "another run holds the host: resume it where it was begun; if what began it is lost: lockturn resume --from-hosts"
         }
         K::Fenced => {
             "another coordinator has taken this run up: go on where it remembers it, not with this state directory; or the host was set up anew"

@@ -163,6 +163,22 @@ fn no_test_is_skipped_and_nothing_is_left_unfinished() {
     }
 }
 
+/// Between backticks a command is only spoken of, and has none of the flags that the operator's own command had: copied from there it
+/// looks for other hosts and another ledger.
+#[test]
+fn a_command_that_an_operator_may_copy_is_not_between_backticks() {
+    let verbs = ["resume", "rollback", "status", "show", "runs", "ledger", "hosts", "release"];
+    let mut wrong = Vec::new();
+    for path in files(&root().join("src"), "rs") {
+        let text = fs::read_to_string(&path).unwrap();
+        let spoken = |line: &str| verbs.iter().any(|verb| line.contains(&format!("`lockturn {verb}")));
+        for (number, line) in code(&text).filter(|(_, line)| spoken(line)) {
+            wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn main_is_nothing_but_a_door() {
     let lines = fs::read_to_string(root().join("src/main.rs")).unwrap().lines().count();
