@@ -47,6 +47,9 @@ pub(super) async fn run(args: &Args, file: &Path) -> Result<Exit, CliError> {
     let mut status = Status { json: args.output == Some(Output::Json), at_work, ..Status::default() };
     for run in said.values().flatten().flat_map(|read| &read.left) {
         status.runs.extend(Sides::of(&session.journal, run)?.map(|sides| (run.clone(), sides)));
+        if !knows(&session.journal, run)? {
+            status.unknown.insert(run.clone());
+        }
     }
     for (name, answer) in &said {
         status.host(name, draft.hosts.get(name).expect("only hosts of the draft were asked"), answer);
@@ -63,6 +66,8 @@ struct Status {
     held: BTreeMap<ValueId, Fingerprint>,
     split: bool,
     left: BTreeSet<String>,
+    /// Those of them that this ledger does not know.
+    unknown: BTreeSet<String>,
     /// Who worked with this state directory meanwhile.
     at_work: Vec<AtWork>,
     /// Runs that have left something, as far as this ledger knows them.
@@ -73,6 +78,11 @@ struct Status {
 struct Sides {
     old: BTreeMap<ValueId, Fingerprint>,
     new: BTreeMap<ValueId, Fingerprint>,
+}
+
+fn knows(ledger: &Journal, run: &str) -> Result<bool, CliError> {
+    let Ok(run) = run.parse() else { return Ok(false) };
+    Ok(!ledger.entries(&run).map_err(journal)?.is_empty())
 }
 
 impl Sides {
@@ -154,6 +164,10 @@ impl Status {
                 Some(worker) => {
                     format!("the run {run} goes on now, by {worker}\nnext: let it end, then ask once more\n")
                 }
+                None if self.unknown.contains(run) => format!(
+                    "this ledger does not know the run {run}: resume it where it was begun\n\
+                     next: lockturn resume --from-hosts {run}   if the ledger that knew it is lost\n"
+                ),
                 None => format!("next: lockturn resume {run}\n"),
             };
             say::err(&again.in_text(&next));

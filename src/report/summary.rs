@@ -22,6 +22,8 @@ pub struct Summary {
     pub verdict: Option<Verdict>,
     /// Who works on it just now, if it has not ended.
     pub worker: Option<String>,
+    /// Whether the ledger went away under it, so that only its hosts know it.
+    pub ledger_gone: bool,
     /// Which way it went, once that was decided.
     pub decision: Option<Decision>,
     /// Whether `resume` takes it back, though that was not decided.
@@ -113,6 +115,7 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         run: id.clone(),
         verdict: run.verdict(),
         worker: None,
+        ledger_gone: false,
         decision,
         would_go_back: run.would_go_back(),
         unproved: plan.unproved().cloned().collect(),
@@ -169,6 +172,7 @@ fn to_paste(run: &RunId, plan: &Plan, name: &HostName, steps: &[Step]) -> Vec<St
 impl Summary {
     /// Without its ledger a run cannot be resumed: every host is told what puts it back and what is to be removed there.
     pub fn take_back_by_hand(&mut self, plan: &Plan, run: &Run) {
+        self.ledger_gone = true;
         let commit = run.decision() == Some(Decision::Commit);
         for (name, host) in run.hosts().iter().filter(|(_, host)| host.left_over()) {
             let steps: &[Step] = if host.moved() && !commit { &[Step::Revert, Step::Clean] } else { &[Step::Clean] };
@@ -365,6 +369,8 @@ impl Summary {
     fn what_next(&self) -> Vec<String> {
         let run = &self.run;
         match self.verdict {
+            // The error that follows says it.
+            _ if self.ledger_gone => Vec::new(),
             None if self.worker.is_some() => vec![format!("next: let it end, then: lockturn show {run}")],
             None | Some(Verdict::Inconsistent | Verdict::RotatedWithDebt) => {
                 if self.would_go_back {

@@ -78,6 +78,10 @@ fn the_second_operator_with_a_state_of_his_own_is_stopped_by_the_hosts() {
     let said = lab.run(command).with(4);
     let run = lab.latest()["run"].as_str().unwrap().to_owned();
     assert!(said.contains("host-locked") && said.contains(&run), "the holder {run} is not named: {said}");
+    // With the flags that were typed, as every command that is to be typed.
+    let (inventory, state) = (lab.at("inventory.yml"), lab.scratch("second"));
+    let resume = format!(": lockturn -i {} --state {} resume --from-hosts\n", inventory.display(), state.display());
+    assert!(said.contains(&resume), "{resume}{said}");
     first.ended().with(0);
     assert!(lab.whole(&before, "the first of two, each with a state directory"));
 }
@@ -180,6 +184,19 @@ fn a_state_directory_that_is_removed_in_the_middle_stops_the_run_and_says_how_to
     let err = ended.err.clone();
     let said = ended.with(6);
     assert!(said.contains("was removed") && said.contains("nothing more was sent to any host"), "{said}");
+    // No command that needs the ledger is shown: here, and where it is begun anew.
+    let run = said.split_once("resume --from-hosts ").unwrap().1.split_whitespace().next().unwrap();
+    let resumes =
+        |said: &str| said.lines().filter(|line| line.contains("lockturn ") && line.contains(" resume ")).count();
+    assert_eq!(resumes(&err), 1, "{said}");
+    let quick = lab.at("playbooks/quick.yml").display().to_string();
+    let status = lab.say(&["status", &quick]);
+    let (inventory, state) = (lab.at("inventory.yml"), lab.state_dir());
+    let (inventory, state) = (inventory.display(), state.display());
+    let next = format!("next: lockturn -i {inventory} --state {state} resume --from-hosts {run}   ");
+    assert!(status.err.contains(&next), "{next}{}", status.err);
+    assert_eq!(resumes(&status.err), 1, "{}", status.err);
+    assert!([Some(6), Some(7)].contains(&status.code), "{:?}", status.code);
     super::mended::paste(&lab, &err);
     assert!(!lab.whole(&before, "taken back by hand"));
     lab.run(lab.rotation(&[])).with(0);
