@@ -1,9 +1,11 @@
 //! Lines, one after the other: for logs, pipes and terminals that cannot redraw.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
-use crate::model::{Certainty, Decision, Entry, Event, Isolates, Millis, Reason, ReasonKind, Step, fold_few, harmless};
+use crate::model::{
+    Certainty, Decision, Entry, Event, HostName, Isolates, Millis, Reason, ReasonKind, Step, fold_few, harmless,
+};
 
 use super::{Reporter, plural};
 
@@ -16,12 +18,15 @@ pub struct Plain<W> {
     silent: bool,
     /// Whether the last entry was that somebody took the run up.
     resumed: bool,
+    /// How many hosts the run has, once that was said.
+    everybody: Option<u64>,
     begun: BTreeMap<Step, Begun>,
     connect: (u64, usize),
 }
 
-/// A step of the whole fleet that is under way.
+/// A step that is under way on the whole fleet, or on some of it.
 struct Begun {
+    hosts: BTreeSet<HostName>,
     left: usize,
     failed: usize,
     not_waited_for: usize,
@@ -31,7 +36,7 @@ struct Begun {
 impl<W: Write> Plain<W> {
     /// Speaks there.
     pub const fn new(out: W) -> Self {
-        Self { out, silent: false, resumed: false, begun: BTreeMap::new(), connect: (0, 0) }
+        Self { out, silent: false, resumed: false, everybody: None, begun: BTreeMap::new(), connect: (0, 0) }
     }
 
     fn say(&mut self, line: &str) {
@@ -42,9 +47,11 @@ impl<W: Write> Plain<W> {
 
     fn step(&mut self, event: &Event, at: Millis) {
         match event {
-            Event::StepBegan { step, .. } => {
-                let none = Begun { left: 0, failed: 0, not_waited_for: 0, since: at };
-                self.begun.entry(*step).or_insert(none).left += 1;
+            Event::StepBegan { host, step } => {
+                let none = Begun { hosts: BTreeSet::new(), left: 0, failed: 0, not_waited_for: 0, since: at };
+                let begun = self.begun.entry(*step).or_insert(none);
+                begun.hosts.insert(host.clone());
+                begun.left += 1;
             }
             Event::StepDone { step, .. } => self.ended(*step, at, None),
             Event::StepFailed { step, reason, .. } if reason.kind == ReasonKind::Fleet => {
@@ -74,13 +81,16 @@ impl<W: Write> Plain<W> {
         if begun.left > 0 {
             return;
         }
-        let Some(Begun { failed, not_waited_for, since, .. }) = self.begun.remove(&step) else { return };
+        let Some(Begun { hosts, failed, not_waited_for, since, .. }) = self.begun.remove(&step) else { return };
         let took = at.since(since);
+        // One batch after the other does the same step: which one it was must be said.
+        let all = self.everybody == Some(hosts.len() as u64);
+        let whose = if all { String::new() } else { format!(" {}:", fold_few(&hosts, NAMES_MAX)) };
         if failed + not_waited_for == 0 {
-            return self.say(&format!("{step}: done in {took}"));
+            return self.say(&format!("{step}:{whose} done in {took}"));
         }
         let others = if not_waited_for == 0 { String::new() } else { format!(", {not_waited_for} not waited for") };
-        self.say(&format!("{step}: ended in {took}, {} failed{others}", plural(failed, "host")));
+        self.say(&format!("{step}:{whose} ended in {took}, {} failed{others}", plural(failed, "host")));
     }
 }
 
@@ -116,6 +126,7 @@ impl<W: Write + Send> Reporter for Plain<W> {
             }
             Event::HostUnconnected { host, reason } => self.say(&format!("connect: {host}: {reason}")),
             Event::RunBegan { run, playbook, hosts, .. } => {
+                self.everybody = Some(*hosts);
                 let hosts = plural(usize::try_from(*hosts).unwrap_or(usize::MAX), "host");
                 self.say(&format!("run {run}: {playbook}, {hosts}"));
             }

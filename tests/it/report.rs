@@ -230,6 +230,25 @@ fn a_rollback_is_not_said_to_be_an_interruption() {
 }
 
 #[test]
+fn a_step_that_is_done_in_batches_says_on_whom() {
+    let mut plain = Plain::new(Vec::new());
+    let mut events = vec![failed().swap_remove(0).event];
+    for (step, batches) in [(Step::Cut, &[&["a", "b"][..]][..]), (Step::Activate, &[&["b"][..], &["a"]])] {
+        for batch in batches {
+            events.extend(batch.iter().map(|host| Event::StepBegan { host: name(host), step }));
+            events.extend(batch.iter().map(|host| Event::StepDone { host: name(host), step }));
+        }
+    }
+    and_then(Vec::new(), events).iter().for_each(|entry| plain.entry(entry));
+    insta::assert_snapshot!(plain.take(), @r"
+    run 01J: p, 2 hosts
+    cut: done in 0 ms
+    activate: b: done in 0 ms
+    activate: a: done in 0 ms
+    ");
+}
+
+#[test]
 fn lines_are_few_and_harmless() {
     let mut said = Vec::new();
     let mut plain = Plain::new(&mut said);
@@ -369,6 +388,15 @@ fn ten_thousand_hosts_are_as_few_lines_as_two() {
         let mut said = Vec::new();
         let mut plain = Plain::new(&mut said);
         let mut progress = Progress::new();
+        let began = Event::RunBegan {
+            run: id(),
+            plan: plan.hash(),
+            playbook: "p".to_owned(),
+            hosts: plan.hosts.len() as u64,
+            operator: "op@here".to_owned(),
+            version: "0".to_owned(),
+        };
+        plain.entry(&Entry { at_unix: Millis(0), elapsed: Millis(0), event: began });
         for step in [Step::Lock, Step::Verify] {
             let began = plan.hosts.keys().map(|host| Event::StepBegan { host: host.clone(), step });
             let done = plan.hosts.keys().map(|host| Event::StepDone { host: host.clone(), step });
@@ -378,7 +406,9 @@ fn ten_thousand_hosts_are_as_few_lines_as_two() {
                 progress.entry(&entry);
             }
         }
-        String::from_utf8(said).unwrap()
+        // But for the first line, which says how many there are.
+        String::from_utf8(said).unwrap().split_once('\n').unwrap().1.to_owned()
     };
     assert_eq!(said(&few), said(&many));
+    assert_eq!(said(&few).lines().count(), 2);
 }
