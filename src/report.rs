@@ -12,6 +12,7 @@ mod json;
 mod plain;
 mod plan;
 mod progress;
+mod span;
 mod summary;
 
 pub use aside::Aside;
@@ -23,6 +24,7 @@ pub use json::Json;
 pub use plain::Plain;
 pub use plan::describe;
 pub use progress::Progress;
+pub use span::Span;
 pub use summary::{Summary, summarise};
 
 use crate::model::Entry;

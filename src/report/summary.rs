@@ -8,10 +8,13 @@ use crate::model::{
     fold_few,
 };
 
+use super::span::Span;
 use super::{by_hand, hint, plural, where_by_hand};
 
 /// How many names or ranges of names are shown of a set of hosts.
 const NAMES_MAX: usize = 8;
+
+const SPREAD: &str = "from the first host's cut to the last one's, at most";
 
 /// What became of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +34,9 @@ pub struct Summary {
     /// Where each host stands.
     pub states: BTreeMap<HostName, HostState>,
     /// From the first cut begun to the last cut done: no host was ahead of another for longer.
-    pub spread: Option<Millis>,
+    pub spread: Span,
     /// From the first cut begun to the last service activated: two sides shared no accepted value for at most so long.
-    pub gap: Option<Millis>,
+    pub gap: Span,
     /// What was rehearsed, if it was a drill.
     pub drill: Option<Drill>,
     /// From a drill's fault to the last host that proved the old value.
@@ -66,22 +69,14 @@ pub struct Summary {
 pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summary {
     // Only one process's clock can be measured with: that of the one that ended the run.
     let last = entries.iter().rposition(|entry| matches!(entry.event, Event::Resumed { .. })).map_or(0, |at| at + 1);
-    let (earlier, entries) = entries.split_at(last.min(entries.len()));
-    let cut_began = |entry: &Entry| matches!(entry.event, Event::StepBegan { step: Step::Cut, .. });
-    let rebuilt = |entry: &Entry| matches!(entry.event, Event::Rebuilt { .. });
-    let cut_before = earlier.iter().any(cut_began) || entries.iter().any(rebuilt);
-    let began = entries.iter().find_map(|entry| match entry.event {
-        Event::StepBegan { step: Step::Cut, .. } => Some(entry.elapsed),
-        _ => None,
-    });
+    let whole = entries;
+    let entries = &entries[last..];
     let ended = |wanted: Step| {
         entries.iter().rev().find_map(|entry| match entry.event {
             Event::StepDone { step, .. } if step == wanted => Some(entry.elapsed),
             _ => None,
         })
     };
-    // A cut that began under another process's clock was not measured, and is not said to be short.
-    let between = |wanted| if cut_before { None } else { Some(ended(wanted)?.since(began?)) };
     let failed = entries.iter().filter_map(|entry| match &entry.event {
         Event::StepFailed { host, step, reason, .. } if reason.kind != ReasonKind::Fleet => {
             Some((host.clone(), *step, with_hint(reason)))
@@ -121,8 +116,8 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         unproved: plan.unproved().cloned().collect(),
         back_unproved: run.unproved().filter(|_| decision != Some(Decision::Commit)).cloned().collect(),
         not_seen: run.unproved().filter(|_| decision == Some(Decision::Commit)).cloned().collect(),
-        spread: between(Step::Cut),
-        gap: between(Step::Activate),
+        spread: Span::until(Step::Cut, whole),
+        gap: Span::until(Step::Activate, whole),
         drill: run.drill().cloned(),
         back_after: entries
             .iter()
@@ -283,9 +278,7 @@ impl Summary {
     fn drilled(&self) -> Vec<String> {
         let Some(drill) = &self.drill else { return Vec::new() };
         let mut lines = vec![format!("  {:14}{}, {}", "drill", drill.fault.label(), drill.host)];
-        if let Some(spread) = self.spread {
-            lines.push(format!("  {:14}{spread} from the first host's cut to the last one's, at most", "spread"));
-        }
+        lines.extend(self.spread.line("spread", SPREAD));
         // For ten thousand hosts as for three: who was the slowest.
         if let Some((slowest, after, _)) =
             self.switches.iter().filter(|(_, _, back)| *back).max_by_key(|(_, after, _)| *after)
@@ -309,12 +302,8 @@ impl Summary {
 
     fn measured(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        if let Some(spread) = self.spread {
-            lines.push(format!("  {:14}{spread} from the first host's cut to the last one's, at most", "spread"));
-        }
-        if let Some(gap) = self.gap {
-            lines.push(format!("  {:14}{gap} in which two sides may have shared no value, at most", "gap"));
-        }
+        lines.extend(self.spread.line("spread", SPREAD));
+        lines.extend(self.gap.line("gap", "in which two sides may have shared no value, at most"));
         if self.proofs > 0 {
             lines.push(format!("  {:14}{}: new value taken, old value refused", "proof", plural(self.proofs, "probe")));
         }

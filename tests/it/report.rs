@@ -8,7 +8,7 @@ use lockturn::model::{
     HostPlan, Millis, PLAN_VERSION, Plan, PlannedProbe, PlannedValue, Probe, Reason, ReasonKind, RunId, Step, Strategy,
     Switch, UnitAction, Unreachable, ValueId, Verdict,
 };
-use lockturn::report::{Json, Plain, Progress, Reporter, by_hand, describe, summarise};
+use lockturn::report::{Json, Plain, Progress, Reporter, Span, by_hand, describe, summarise};
 
 fn name(text: &str) -> HostName {
     text.parse().unwrap()
@@ -158,15 +158,58 @@ fn what_is_pasted_finds_the_tools_that_the_run_takes() {
     assert_eq!(by_hand(&id(), &host, &[Step::Confirm]), Vec::<String>::new());
 }
 
-#[test]
-fn a_cut_under_another_processs_clock_was_not_measured() {
+/// A run that stays; the services of `b` restart after another process has taken it up, at this time of its wall clock.
+fn stays_after_a_resume(wall_clock: u64) -> Vec<Entry> {
     let mut entries = failed();
-    let decided = entries.iter().position(|entry| matches!(entry.event, Event::Decided { .. })).unwrap();
-    entries.truncate(decided);
-    entries.push(Entry { at_unix: Millis(0), elapsed: Millis(0), event: Event::Resumed { operator: "op".to_owned() } });
-    let run = Run::replay(&plan(), entries.iter().map(|entry| &entry.event)).unwrap();
+    let activated = |entry: &Entry| matches!(entry.event, Event::StepDone { step: Step::Activate, .. });
+    entries.truncate(entries.iter().position(activated).unwrap() + 1);
+    let mut events = vec![Event::Resumed { operator: "op".to_owned() }];
+    let mut both = |step: Step, hosts: &[&str]| {
+        events.extend(hosts.iter().map(|host| Event::StepBegan { host: name(host), step }));
+        events.extend(hosts.iter().map(|host| Event::StepDone { host: name(host), step }));
+        if step == Step::Verify {
+            events.push(Event::Decided { decision: Decision::Commit, cause: None });
+        }
+    };
+    both(Step::Activate, &["b"]);
+    for step in [Step::Verify, Step::Confirm, Step::Clean] {
+        both(step, &["a", "b"]);
+    }
+    events.push(Event::RunEnded { verdict: Verdict::Rotated });
+    entries.iter_mut().for_each(|entry| entry.at_unix = Millis(1_000_000 + entry.elapsed.0));
+    let entry = |event| Entry { at_unix: Millis(wall_clock), elapsed: Millis(7), event };
+    entries.extend(events.into_iter().map(entry));
+    entries
+}
+
+#[test]
+fn what_two_processes_did_is_told_by_the_wall_clock_or_not_at_all() {
+    let said = |wall_clock| summary(&stays_after_a_resume(wall_clock));
+    let of = |text: String, word: &str| {
+        let found = text.lines().find(|line| line.trim_start().starts_with(word));
+        found.unwrap_or_else(|| panic!("no `{word}` in {text}")).trim_start().to_owned()
+    };
+    // All hosts were cut by one process, which had a clock that cannot be set.
+    assert_eq!(
+        of(said(1_060_200), "spread"),
+        "spread        30 ms from the first host's cut to the last one's, at most"
+    );
+    let by_wall_clock = "at most; by the wall clock, because the run was taken up again meanwhile";
+    let gap = of(said(1_060_200), "gap");
+    assert!(gap.starts_with("gap           1 min") && gap.ends_with(by_wall_clock), "{gap}");
+    assert!(of(said(5), "gap").starts_with("gap           not known: "), "its clock had been set back");
+}
+
+#[test]
+fn what_was_cut_before_the_ledger_was_lost_is_not_said_to_be_short() {
+    let mut entries = stays_after_a_resume(2_000_000);
+    entries[1] = Entry {
+        event: Event::Rebuilt { operator: "op".to_owned(), epoch: 2, hosts: BTreeMap::new() },
+        ..entries[1].clone()
+    };
+    let run = Run::new(&plan());
     let summary = summarise(&id(), &plan(), &run, &entries);
-    assert_eq!((summary.spread, summary.gap), (None, None));
+    assert_eq!((summary.spread, summary.gap), (Span::Unknown, Span::Unknown));
 }
 
 /// These events after what the ledger has already.
