@@ -1,5 +1,7 @@
 //! A drill: a run that rehearses the way back on real hosts, and is never allowed to stay.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::HostName;
@@ -38,7 +40,28 @@ pub struct Drill {
     pub host: HostName,
 }
 
+/// The fault, and where it is on one host: which.
+impl fmt::Display for Drill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.fault {
+            DrillFault::Proof | DrillFault::LostHost => write!(f, "{}, {}", self.fault.label(), self.host),
+            DrillFault::DeadCoordinator => f.write_str(self.fault.label()),
+        }
+    }
+}
+
 impl Drill {
+    /// What it made happen, once that has happened.
+    #[must_use]
+    pub fn made_happen(&self) -> String {
+        let host = &self.host;
+        match self.fault {
+            DrillFault::Proof => format!("the drill: the proof of {host} was declared failed"),
+            DrillFault::LostHost => format!("the drill: {host} was not talked to after the cut"),
+            DrillFault::DeadCoordinator => "the drill: no host was talked to after the cut".to_owned(),
+        }
+    }
+
     /// Whether the coordinator falls silent for this host after the cut.
     #[must_use]
     pub fn silences(&self, host: &HostName) -> bool {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use crate::model::{
-    Certainty, Decision, Entry, Event, HostName, Isolates, Millis, Reason, ReasonKind, Step, fold_few, harmless,
+    Certainty, Decision, Drill, Entry, Event, HostName, Isolates, Millis, Reason, ReasonKind, Step, fold_few, harmless,
 };
 
 use super::{Reporter, plural};
@@ -20,6 +20,7 @@ pub struct Plain<W> {
     resumed: bool,
     /// How many hosts the run has, once that was said.
     everybody: Option<u64>,
+    drill: Option<Drill>,
     begun: BTreeMap<Step, Begun>,
     connect: (u64, usize),
 }
@@ -36,7 +37,15 @@ struct Begun {
 impl<W: Write> Plain<W> {
     /// Speaks there.
     pub const fn new(out: W) -> Self {
-        Self { out, silent: false, resumed: false, everybody: None, begun: BTreeMap::new(), connect: (0, 0) }
+        Self {
+            out,
+            silent: false,
+            resumed: false,
+            everybody: None,
+            drill: None,
+            begun: BTreeMap::new(),
+            connect: (0, 0),
+        }
     }
 
     fn say(&mut self, line: &str) {
@@ -131,7 +140,8 @@ impl<W: Write + Send> Reporter for Plain<W> {
                 self.say(&format!("run {run}: {playbook}, {hosts}"));
             }
             Event::RunIsDrill(drill) => {
-                self.say(&format!("drill: {}, {}; it ends on the old value", drill.fault.label(), drill.host));
+                self.drill = Some(drill.clone());
+                self.say(&format!("drill: {drill}; it ends on the old value"));
             }
             Event::SwitchWatched { host, after, back: true } => {
                 self.say(&format!("{host}: back by itself, {after} after it last heard from us"));
@@ -144,9 +154,12 @@ impl<W: Write + Send> Reporter for Plain<W> {
                 self.say("decided: the new value stays");
             }
             Event::Decided { decision: Decision::Rollback, cause } => {
-                let why = cause.as_ref().map_or(String::new(), |cause| match &cause.host {
-                    Some(host) => format!(", because of {host}: {}", cause.reason),
-                    None => format!(": {}", cause.reason),
+                let why = cause.as_ref().map_or(String::new(), |cause| match (&cause.host, &self.drill) {
+                    (_, Some(drill)) if cause.reason.kind == ReasonKind::Drill => {
+                        format!(", because of {}", drill.made_happen())
+                    }
+                    (Some(host), _) => format!(", because of {host}: {}", cause.reason),
+                    (None, _) => format!(": {}", cause.reason),
                 });
                 self.say(&format!("decided: the whole fleet goes back{why}"));
             }

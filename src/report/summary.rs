@@ -78,7 +78,9 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         })
     };
     let failed = entries.iter().filter_map(|entry| match &entry.event {
-        Event::StepFailed { host, step, reason, .. } if reason.kind != ReasonKind::Fleet => {
+        Event::StepFailed { host, step, reason, .. }
+            if !matches!(reason.kind, ReasonKind::Fleet | ReasonKind::Drill) =>
+        {
             Some((host.clone(), *step, with_hint(reason)))
         }
         _ => None,
@@ -102,8 +104,9 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
     let ours = troubles.iter().filter(|(name, ..)| !fenced(name));
     let by_hand = ours.map(|(name, _, step, _)| (name.clone(), to_paste(id, plan, name, &[*step])));
     let left_over = run.hosts().iter().filter(|(name, host)| host.left_over() && !fenced(name));
-    let cause = run.cause().map(|cause| match (&cause.host, cause.step) {
-        (Some(host), Some(step)) => format!("{host}, {step}: {}", cause.reason),
+    let cause = run.cause().map(|cause| match (&cause.host, cause.step, run.drill()) {
+        (_, _, Some(drill)) if cause.reason.kind == ReasonKind::Drill => drill.made_happen(),
+        (Some(host), Some(step), _) => format!("{host}, {step}: {}", cause.reason),
         _ => cause.reason.to_string(),
     });
     Summary {
@@ -277,7 +280,7 @@ impl Summary {
     /// What a drill measured.
     fn drilled(&self) -> Vec<String> {
         let Some(drill) = &self.drill else { return Vec::new() };
-        let mut lines = vec![format!("  {:14}{}, {}", "drill", drill.fault.label(), drill.host)];
+        let mut lines = vec![format!("  {:14}{drill}", "drill")];
         lines.extend(self.spread.line("spread", SPREAD));
         // For ten thousand hosts as for three: who was the slowest.
         if let Some((slowest, after, _)) =

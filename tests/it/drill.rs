@@ -46,7 +46,12 @@ fn a_drill_of_the_proof_takes_the_smallest_part_there_and_back() {
     assert_eq!((&lab.latest()["verdict"], &lab.latest()["drill"]), (&"drilled".into(), &"proof".into()));
     assert!(lab.say(&["runs"]).with(0).contains("drilled") && lab.say(&["runs"]).with(0).contains("drill: proof"));
     let shown = shown(&lab);
-    assert!(shown.contains("drill: proof, worker-1") && shown.contains("DRILLED"), "{shown}");
+    assert!(
+        shown.contains("drill: proof, worker-1")
+            && shown.contains("because of    the drill: the proof of worker-1 was declared failed\n")
+            && shown.contains("DRILLED"),
+        "{shown}"
+    );
     lab.run(lab.rotation(&[])).with(0);
     assert_eq!(lab.latest()["drill"], serde_json::Value::Null);
 }
@@ -77,6 +82,13 @@ fn a_host_that_hears_nothing_goes_back_by_itself_and_so_does_a_whole_fleet() {
         let others = out.lines().position(|line| line.contains(r#""step":"reactivate""#));
         assert_eq!(others.is_some_and(|at| at < first_word), fault == "lost-host", "{fault}: {out}");
         assert!(err.contains("DRILLED") && err.contains("by itself"), "{fault}: {err}");
+        // What was made to happen, and not a host that had no part in it.
+        let whom = if fault == "lost-host" { "worker-1 was not" } else { "no host was" };
+        assert!(err.contains(&format!("because of    the drill: {whom} talked to after the cut\n")), "{fault}: {err}");
+        let shown = shown(&lab);
+        let decided = format!("goes back, because of the drill: {whom} talked to after the cut\n");
+        assert!(shown.contains(&decided) && !shown.contains("failed in `activate`"), "{fault}: {shown}");
+        assert_eq!(shown.contains(&format!("drill: {fault}, worker-1;")), fault == "lost-host", "{shown}");
         assert!(!lab.whole(&before, fault));
     }
 }
