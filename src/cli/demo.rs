@@ -48,7 +48,7 @@ async fn story(dir: &Path, workers: u32) -> Result<Exit, CliError> {
     expect(second, Exit::RolledBack)?;
     fleet.stop().await;
     say::err(
-        "\nThe second part was meant to go back. All of this was made up and is removed now: no ledger knows these runs.\n\
+        "\nThe second part was meant to go back: there is nothing to mend. All of this was made up and is removed now: no ledger knows these runs.\n\
          \n— What to try next —\n\
          lockturn lab up --hosts 20          keep such a fleet, break it, rotate it\n\
          lockturn init                       an inventory and a playbook of your own\n\

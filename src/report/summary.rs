@@ -52,6 +52,8 @@ pub struct Summary {
     pub failed: Vec<(HostName, Step, String)>,
     /// What made the run go back.
     pub cause: Option<String>,
+    /// Whether somebody must mend that before the run is tried again.
+    pub to_mend: bool,
     /// Hosts on which no probe tells the new value from the old one.
     pub unproved: Vec<HostName>,
     /// Hosts that are back on the operator's word: their services could not be restarted or probed as planned.
@@ -134,6 +136,9 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         states,
         troubles,
         cause,
+        to_mend: run.cause().is_some_and(|cause| {
+            !matches!(cause.reason.kind, ReasonKind::Interrupted | ReasonKind::ValueLost | ReasonKind::Drill)
+        }),
     }
 }
 
@@ -295,10 +300,7 @@ impl Summary {
         if matches!(self.verdict, Some(Verdict::RolledBack | Verdict::Refused))
             && self.switches.iter().all(|(_, _, back)| *back)
         {
-            lines.push(format!(
-                "  {:14}it ended before its fault was shown, so it has shown nothing: drill again",
-                "not drilled"
-            ));
+            lines.push(format!("  {:14}it ended before its fault was shown, so it has shown nothing", "not drilled"));
         }
         lines
     }
@@ -385,7 +387,17 @@ impl Summary {
                     "next: mend what failed above, in the playbook or on the hosts, before you rotate again".to_owned(),
                 ]
             }
-            Some(Verdict::Refused | Verdict::RolledBack) => vec![format!("next: lockturn show {run}")],
+            Some(Verdict::RolledBack) if self.switches.iter().any(|(_, _, back)| !back) => {
+                vec![
+                    "next: see why nothing watched their time there (systemctl, loginctl), then drill again".to_owned(),
+                ]
+            }
+            Some(Verdict::Refused | Verdict::RolledBack) => {
+                let again = if self.drill.is_some() { "drill" } else { "rotate" };
+                let next =
+                    if self.to_mend { format!("mend what is named above, then {again}") } else { again.to_owned() };
+                vec![format!("next: {next} again")]
+            }
             Some(Verdict::Drilled) => Vec::new(),
             Some(Verdict::Rotated) if !self.not_seen.is_empty() => {
                 vec!["next: lockturn status PLAYBOOK   shows what every host holds".to_owned()]

@@ -9,6 +9,7 @@ mod check;
 mod contained;
 mod coordinator;
 mod damaged;
+mod demo;
 mod docs;
 mod dotenv;
 mod drill;

@@ -230,7 +230,7 @@ fn what_was_mended_by_a_resume_is_not_told_again() {
     ROLLED BACK  all 2 hosts are on the old secret, proved; nothing is lost
       because of    b, verify: it refuses ·[32mOK·
       reverted      2  a, b
-    next: lockturn show 01J
+    next: mend what is named above, then rotate again
     ");
 }
 
