@@ -63,8 +63,16 @@ impl Progress {
     /// Speaks on standard error.
     #[must_use]
     pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
+        Self::on(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND))
+    }
+
+    /// Speaks there.
+    #[must_use]
+    pub fn on(target: ProgressDrawTarget) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(0), target);
         bar.set_style(style(false));
+        // Lines come before any step does: there is nothing to draw below them yet.
+        bar.finish_and_clear();
         let lines = Plain::new(Above { bar: bar.clone(), line: Vec::new() });
         Self { bar, lines, step: None, waiting: BTreeSet::new(), wrong: BTreeMap::new() }
     }
@@ -72,11 +80,12 @@ impl Progress {
     fn begin(&mut self, word: &'static str, hosts: u64) {
         self.waiting.clear();
         self.wrong.clear();
-        // Not before: whoever is asked something first must see the question.
-        self.bar.enable_steady_tick(TICK);
-        self.bar.reset();
+        // Each of these may draw: what the bar is of comes first.
         self.bar.set_length(hosts);
         self.bar.set_prefix(word);
+        self.bar.reset();
+        // Not before: whoever is asked something first must see the question.
+        self.bar.enable_steady_tick(TICK);
         self.show_waiting();
     }
 
@@ -115,10 +124,11 @@ impl Reporter for Progress {
             Event::StepBegan { host, step } => {
                 if self.step != Some(*step) || self.waiting.is_empty() {
                     self.step = Some(*step);
-                    self.begin(step.label(), 0);
+                    self.begin(step.label(), 1);
+                } else {
+                    self.bar.inc_length(1);
                 }
                 self.waiting.insert(host.clone());
-                self.bar.inc_length(1);
             }
             Event::ProbeTried { host, probe, reason, .. } => {
                 match reason {

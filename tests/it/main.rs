@@ -32,6 +32,7 @@ mod older;
 mod operators;
 mod panic;
 mod plan;
+mod progress;
 mod quarantine;
 mod rehearsed;
 mod report;
