@@ -15,6 +15,7 @@ use super::args::Output;
 use super::quarantine::{is_in, rights, standing};
 use super::rotate::new_run;
 use super::session::{Session, unless_stopped};
+use super::status::row;
 use super::{Args, CliError, files, say, surroundings};
 
 /// Asks every machine of the inventory, or of the limit, whether the rules about hosts in quarantine are there as they were loaded.
@@ -77,6 +78,6 @@ fn print(args: &Args, name: &HostName, isolated: &HostName, word: &str, holds: b
         say::out(&format!("{line}\n"));
     } else {
         let what = format!("quarantine of {isolated}");
-        say::out(&format!("{name:20}  {what:40}  {word}\n"));
+        say::out(&row(name.as_str(), &what, word));
     }
 }

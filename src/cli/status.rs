@@ -43,6 +43,9 @@ pub(super) async fn run(args: &Args, file: &Path) -> Result<Exit, CliError> {
     let look = fleet.inspect(&draft, &session.key, Purpose::Look, note);
     let said = unless_stopped(&mut interrupts, async { Ok(look.await) }).await?;
     session.reporter.finish();
+    if args.output != Some(Output::Json) {
+        say::out(&row("HOST", "SECRET", "HOLDS"));
+    }
     let at_work = [before, dir.at_work()].into_iter().flatten().collect();
     let mut status = Status { json: args.output == Some(Output::Json), at_work, ..Status::default() };
     for run in said.values().flatten().flat_map(|read| &read.left) {
@@ -57,6 +60,11 @@ pub(super) async fn run(args: &Args, file: &Path) -> Result<Exit, CliError> {
     fleet.leave().await;
     status.split |= !held::look(args, &session, &inventory, &mut interrupts).await?;
     Ok(status.end(&session.again))
+}
+
+/// One row of the table.
+pub(super) fn row(host: &str, what: &str, state: &str) -> String {
+    format!("{host:20}  {what:40}  {state}\n")
 }
 
 /// What was seen so far.
@@ -154,7 +162,7 @@ impl Status {
             let line = serde_json::json!({"v": 1, "host": host, "value": value, "holds": state, "agrees": good});
             say::out(&format!("{line}\n"));
         } else {
-            say::out(&format!("{host:20}  {value:40}  {state}\n"));
+            say::out(&row(host.as_str(), value, state));
         }
     }
 

@@ -31,7 +31,15 @@ fn a_rotation_changes_both_sides_of_every_value_and_shows_none() {
         assert!(watched.iter().any(saw), "the watch over processes never saw {word}");
     }
     let playbook = lab.at("playbooks/worker-secret.yml").display().to_string();
-    lab.say(&["status", &playbook]).with(0);
+    let status = lab.say(&["status", &playbook]);
+    assert_eq!(status.code, Some(0), "{}", status.err);
+    let rows: Vec<&str> = status.out.lines().collect();
+    let column = |name: &str| rows[0].find(name).unwrap_or_else(|| panic!("no `{name}` above: {}", status.out));
+    let worker = rows.iter().find(|row| row.starts_with("worker-1")).unwrap();
+    assert_eq!(column("HOST"), 0);
+    assert!(worker[column("SECRET")..].starts_with("worker_shared_secret/worker-1 "), "{}", status.out);
+    let print = worker[column("HOLDS")..].trim_end();
+    assert!(print.len() == 16 && print.chars().all(|c| c.is_ascii_hexdigit()), "{}", status.out);
     lab.say(&["plan", &playbook]).with(0);
     assert!(lab.say(&["runs"]).with(0).contains("rotated"));
 }
