@@ -32,8 +32,6 @@ mod witness;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 pub use args::{Args, Verb};
 pub use error::CliError;
 pub use exit::Exit;
@@ -42,7 +40,7 @@ pub use exit::Exit;
 #[must_use]
 pub fn main() -> ExitCode {
     surroundings::harden();
-    let args = Args::parse();
+    let args = Args::typed();
     surroundings::log(args.verbose);
     let (again, output) = (again::Again::of(&args), args.output);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

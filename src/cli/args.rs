@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::model::{DrillFault, HostName, Selector};
 
@@ -51,6 +51,34 @@ pub struct Args {
     /// Say more on standard error; twice for debugging
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// The verbs that ask before they change hosts.
+const ASK: [&str; 6] = ["rotate", "drill", "resume", "rollback", "quarantine", "release"];
+
+/// The verbs that can be told to touch some hosts only.
+const LIMIT: [&str; 7] = ["check", "hosts", "plan", "rotate", "drill", "resume", "status"];
+
+impl Args {
+    /// What was typed; ends the process where that is nothing that can be done.
+    #[must_use]
+    pub fn typed() -> Self {
+        let typed = Self::from_arg_matches(&Self::command_line().get_matches());
+        typed.unwrap_or_else(|error| error.exit())
+    }
+
+    /// All that can be typed. A verb takes each flag and offers those that mean something to it.
+    #[must_use]
+    pub fn command_line() -> Command {
+        let command = Self::command();
+        let flag = |name: &str| -> Option<Arg> { command.get_arguments().find(|arg| arg.get_id() == name).cloned() };
+        let flags = [("yes", &ASK[..]), ("limit", &LIMIT[..])].map(|(name, verbs)| (flag(name), verbs));
+        command.mut_subcommands(|verb| {
+            let name = verb.get_name().to_owned();
+            let others = flags.iter().filter(|(_, verbs)| !verbs.contains(&name.as_str()));
+            verb.args(others.filter_map(|(flag, _)| flag.clone()).map(|flag| flag.hide(true)))
+        })
+    }
 }
 
 /// How to speak.
@@ -121,7 +149,9 @@ pub enum Verb {
     },
     /// Finish a run that was left, asking the hosts what they hold
     #[command(
-        after_help = "Examples:\n  lockturn resume\n  lockturn resume --from-hosts\n  lockturn resume --from-hosts 01JD"
+        after_help = "It goes on with what was confirmed when the run began, so it does not ask. With --from-hosts it shows what the \
+                      hosts say, and asks.\n\n\
+                      Examples:\n  lockturn resume\n  lockturn resume --from-hosts\n  lockturn resume --from-hosts 01JD"
     )]
     Resume {
         /// Which run [default: the one that is unfinished]
@@ -132,7 +162,8 @@ pub enum Verb {
         from_hosts: bool,
     },
     /// Take back a run that was left before it was decided
-    #[command(after_help = "Examples:\n  lockturn rollback\n  lockturn rollback 01JD --unproved")]
+    #[command(after_help = "It asks first: whatever has proved the new secret gives it up again.\n\n\
+                      Examples:\n  lockturn rollback\n  lockturn rollback 01JD --unproved")]
     Rollback {
         /// Which run [default: the one that is unfinished]
         run: Option<String>,

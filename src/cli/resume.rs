@@ -8,13 +8,14 @@ use tokio::sync::mpsc;
 use crate::coordinator::{Host, Run};
 use crate::host::{CallError, Request};
 use crate::model::{Decision, Entry, Event, Fingerprint, HostName, Plan, RunId, ValueId};
+use crate::report::plural;
 use crate::runtime::actor::{STEP_MAX, Who};
 use crate::runtime::drive::Voices;
 use crate::runtime::step::KEPT;
 use crate::runtime::{Fleet, Vault};
 
-use super::rotate::go;
-use super::session::{Session, find_run, interrupts, journal};
+use super::rotate::{confirm, go};
+use super::session::{Session, find_run, interrupts, journal, unless_stopped};
 use super::witness::{Witness, against, contradiction, shown};
 use super::{Args, CliError, Exit, files, say, surroundings};
 
@@ -79,6 +80,9 @@ async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, Cl
         state.apply(&event).map_err(|error| CliError::new(Exit::Bug, error.to_string()))?;
         events.push(event);
     }
+    if back && !args.yes && !unless_stopped(&mut interrupts, confirm(question(&run, &plan))).await? {
+        return Err(CliError::new(Exit::Refused, "not confirmed; nothing was changed"));
+    }
     let epoch = next_epoch(&entries);
     let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };
     voices.record(&run, events).map_err(journal)?;
@@ -95,6 +99,12 @@ async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, Cl
         _ => None,
     });
     finish(session, run, plan, state, fleet, &minted.unwrap_or_default(), &mut interrupts).await
+}
+
+/// A rollback is another way than the one that was confirmed when the run began.
+fn question(run: &RunId, plan: &Plan) -> String {
+    let hosts = plural(plan.hosts.len(), "host");
+    format!("Take the run {run} of {} back now on {hosts}? Whoever has the new secret gets the old one.", plan.playbook)
 }
 
 /// Takes the values back from the hosts and goes on with the run.

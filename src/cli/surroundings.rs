@@ -168,7 +168,7 @@ const DELETE: u8 = 0x7f;
 pub(super) fn confirm(question: &str) -> Result<bool, CliError> {
     if !std::io::stdin().is_terminal() {
         return Err(CliError::new(Exit::Refused, "nobody can be asked here, and nothing was changed")
-            .hint("read the plan above, then say --yes"));
+            .hint("read what stands above, then say --yes"));
     }
     super::say::err(&format!("{question} [y/N] "));
     let mut line = String::new();

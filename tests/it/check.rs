@@ -128,3 +128,26 @@ fn a_limit_that_would_part_two_sides_is_refused_before_anything_is_connected() {
         assert!(exit == code && err.contains(said), "{arguments:?}: {exit} {err}");
     }
 }
+
+#[test]
+fn a_verb_offers_the_flags_that_mean_something_to_it() {
+    let dir = scaffold();
+    for (flag, verbs) in [
+        ("--yes", &["rotate", "drill", "resume", "rollback", "quarantine", "release"][..]),
+        ("--limit", &["check", "hosts", "plan", "rotate", "drill", "resume", "status"]),
+    ] {
+        let all = "init check hosts plan rotate drill resume rollback quarantine release status runs show ledger demo selftest lab \
+                   completions man";
+        for verb in all.split_whitespace() {
+            let (code, help, _) = run(dir.path(), &[verb, "--help"]);
+            assert_eq!((code, help.contains(flag)), (0, verbs.contains(&verb)), "{verb} {flag}: {help}");
+        }
+        let (_, help, _) = run(dir.path(), &["ledger", "verify", "--help"]);
+        assert!(!help.contains(flag), "{help}");
+    }
+    // Wherever it stands it is heard.
+    for words in [&["--limit", "nobody-is-there", "hosts"][..], &["hosts", "--limit", "nobody-is-there"]] {
+        assert_eq!(run(dir.path(), words).0, 2, "{words:?}");
+    }
+    assert_eq!(run(dir.path(), &["runs", "--yes"]).0, 0);
+}

@@ -22,7 +22,7 @@ fn killed_after(lab: &Lab, words: &[&str], facts: usize, begun: impl FnOnce()) -
 /// Takes the run up until it has ended, and says with which code.
 fn taken_up(lab: &Lab, verb: &str, what: &str) -> i32 {
     let known: Vec<String> = lab.kept().into_iter().chain(lab.held().into_values().map(|(own, _)| own)).collect();
-    let Ended { code, out, err } = lab.say(&[verb, "--output", "json"]);
+    let Ended { code, out, err } = lab.say(&[verb, "--yes", "--output", "json"]);
     let code = code.unwrap_or_else(|| panic!("{what}: {out}{err}"));
     assert!([0, 1, 4].contains(&code), "{what}: {code}\n{out}{err}");
     // Whatever is held now lay on a host before: nothing was made anew.

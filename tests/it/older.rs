@@ -59,7 +59,7 @@ fn an_older_copy_of_the_ledger_is_not_believed_against_the_hosts() {
         copy(&lab, "newest");
         put_back(&lab, "older");
         for verb in ["resume", "rollback"] {
-            let said = lab.say(&[verb]).with(6);
+            let said = lab.say(&[verb, "--yes"]).with(6);
             assert!(said.contains("this ledger is older than the run") && said.contains("nothing was done"), "{said}");
         }
         assert_eq!(lab.held(), held, "{what}");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
@@ -180,16 +180,21 @@ fn terminal() -> (fs::File, OwnedFd) {
 
 /// Starts a rotation that asks at a terminal, and reads what is on it until the question stands there.
 fn asked<'a>(lab: &'a Lab, term: &str) -> (Running<'a>, fs::File) {
-    let (mut person, program) = terminal();
     let mut rotation = lab.command(&["rotate"]);
     rotation.arg(lab.at("playbooks/quick.yml")).env("TERM", term);
-    rotation.stdin(Stdio::from(program.try_clone().unwrap())).stdout(Stdio::null()).stderr(Stdio::from(program));
-    let running = lab.start(&mut rotation);
+    asked_by(lab, rotation, "Rotate now on 3 hosts? [y/N]")
+}
+
+/// Starts a command that asks this at a terminal, and reads what is on it until the question stands there.
+fn asked_by<'a>(lab: &'a Lab, mut command: Command, question: &str) -> (Running<'a>, fs::File) {
+    let (mut person, program) = terminal();
+    command.stdin(Stdio::from(program.try_clone().unwrap())).stdout(Stdio::null()).stderr(Stdio::from(program));
+    let running = lab.start(&mut command);
     // The command keeps copies of the terminal until it is dropped.
-    drop(rotation);
+    drop(command);
     let until = std::time::Instant::now() + PATIENCE;
     let (mut seen, mut chunk) = (Vec::new(), [0; 4096]);
-    while !String::from_utf8_lossy(&seen).contains("Rotate now on 3 hosts? [y/N]") {
+    while !String::from_utf8_lossy(&seen).contains(question) {
         assert!(std::time::Instant::now() < until, "{}", String::from_utf8_lossy(&seen));
         let count = person.read(&mut chunk).unwrap();
         seen.extend_from_slice(&chunk[..count]);
@@ -197,18 +202,20 @@ fn asked<'a>(lab: &'a Lab, term: &str) -> (Running<'a>, fs::File) {
     (running, person)
 }
 
+/// Reads what is on the terminal until its program ends.
+fn drain(mut person: fs::File) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        // A terminal whose program has ended answers with an error.
+        let _ended = person.read_to_end(&mut all);
+        String::from_utf8_lossy(&all).into_owned()
+    })
+}
+
 #[test]
 fn at_the_question_no_ctrl_c_and_a_terminal_that_goes_away_change_nothing_and_yes_rotates() {
     let lab = Lab::up();
     let before = lab.held();
-    let drain = |mut person: fs::File| {
-        std::thread::spawn(move || {
-            let mut all = Vec::new();
-            // A terminal whose program has ended answers with an error.
-            let _ended = person.read_to_end(&mut all);
-            String::from_utf8_lossy(&all).into_owned()
-        })
-    };
     let (running, mut person) = asked(&lab, "xterm");
     person.write_all(b"no\n").unwrap();
     let screen = drain(person);
@@ -254,4 +261,30 @@ fn a_terminal_that_goes_away_in_the_middle_stops_nobody_who_was_not_told_so() {
     drop(person);
     running.ended().with(0);
     assert!(lab.whole(&before, "the terminal went away"));
+}
+
+#[test]
+fn a_rollback_asks_and_a_resume_goes_on_with_what_was_confirmed() {
+    let lab = Lab::up();
+    let before = lab.held();
+    let running = lab.start(&mut lab.rotation(&["--output", "json"]));
+    assert!(running.until(1, |line| line.contains("step-began") && line.contains(r#""step":"activate""#)));
+    running.killed();
+    let run = lab.latest()["run"].as_str().unwrap().to_owned();
+    let written = || lab.say(&["ledger", "verify"]).with(0);
+    let left = written();
+    // Nobody is there who could be asked: it does not wait for one.
+    assert!(lab.say(&["rollback"]).with(4).contains("nobody can be asked here, and nothing was changed"));
+    let playbook = lab.latest()["playbook"].as_str().unwrap().to_owned();
+    let question = format!("Take the run {run} of {playbook} back now on 3 hosts?");
+    let (asked, mut person) = asked_by(&lab, lab.command(&["rollback"]), &question);
+    person.write_all(b"n\n").unwrap();
+    let screen = drain(person);
+    assert_eq!(asked.ended().code, Some(4), "{}", screen.join().unwrap());
+    assert_eq!(written(), left, "it was not confirmed");
+    let (asked, mut person) = asked_by(&lab, lab.command(&["rollback"]), &question);
+    person.write_all(b"y\n").unwrap();
+    let screen = drain(person);
+    assert_eq!(asked.ended().code, Some(1), "{}", screen.join().unwrap());
+    assert!(!lab.whole(&before, "a rollback that was confirmed"));
 }

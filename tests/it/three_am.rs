@@ -40,7 +40,7 @@ impl Page {
             None => word.to_owned(),
         };
         let mut words: Vec<String> = command.split_whitespace().map(meant).collect();
-        if command.contains("--from-hosts") {
+        if command.contains("--from-hosts") || command.starts_with("rollback") {
             // It asks, and the operator agrees.
             words.push("--yes".to_owned());
         }

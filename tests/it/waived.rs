@@ -52,11 +52,11 @@ fn a_service_that_cannot_be_proved_back_is_let_go_on_the_operators_word() {
         assert!(said.contains(&format!(" resume {run}   does what was planned then")), "{said}");
         assert!(said.contains(&format!(" rollback {run} --unproved   once you have seen")), "{said}");
         for verb in ["resume", "rollback"] {
-            lab.say(&[verb, &run]).with(6);
+            lab.say(&[verb, &run, "--yes"]).with(6);
         }
         lab.run(lab.rotation(&[])).with(5);
 
-        let said = lab.say(&["rollback", &run, "--unproved"]).with(7);
+        let said = lab.say(&["rollback", &run, "--unproved", "--yes"]).with(7);
         assert!(said.contains("proof waived: "), "{said}");
         assert!(said.contains("ROLLED BACK, NOT PROVED  the old secret is in place on all 3 hosts"), "{said}");
         assert!(said.contains("not proved    worker-2: "), "{said}");
@@ -81,7 +81,7 @@ fn the_operators_word_is_not_taken_for_what_a_host_holds() {
     let elses = "WORKER_SHARED_SECRET=somebody-elses\n";
     let (said, run) = cannot_be_proved(&lab, |lab| fs::write(lab.env_file("worker-1"), elses).unwrap());
     assert!(said.contains("worker-1  inconsistent in `revert`"), "{said}");
-    let said = lab.say(&["rollback", &run, "--unproved"]).with(6);
+    let said = lab.say(&["rollback", &run, "--unproved", "--yes"]).with(6);
     assert!(said.contains("A PERSON MUST LOOK  1 of 3 hosts"), "{said}");
     assert!(said.contains("worker-1  inconsistent in `revert`"), "{said}");
     assert_eq!(
