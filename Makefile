@@ -18,7 +18,7 @@ lint: ## form and style
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --test real --test hosts -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
-	shellcheck -s sh src/host/program.sh src/host/quarantine.sh tests/setup/install tests/setup/ansible tests/setup/readers tests/real/dotenv_readers/shell.sh
+	shellcheck -s sh src/host/program.sh src/host/quarantine.sh tests/setup/install tests/setup/ansible tests/setup/readers tests/mutants/coordinator tests/real/dotenv_readers/shell.sh
 	shellcheck -s sh tests/hosts/boot.sh tests/hosts/guest/stand.sh tests/hosts/guest/stranger.sh
 
 test-rust: ## what needs no packages: the same as plain `cargo test`
@@ -43,7 +43,7 @@ battery: ## what takes too long for every change: every crash point, failing wri
 mutants: ## bugs put in on purpose, each found by its test; MUTANTS='M03 M10' for some, all of them and cargo-mutants otherwise
 	sh tests/setup/install mutants
 	MUTANTS='$(MUTANTS)' tests/mutants/run
-	[ -n '$(MUTANTS)' ] || cargo mutants --cargo-arg=--locked
+	[ -n '$(MUTANTS)' ] || tests/mutants/coordinator
 
 bench: ## lockturn against its peers on OpenSSH hosts; BENCH='--hosts 20 --rounds 1' for less
 	cargo build --release --locked

@@ -9,7 +9,7 @@
 //! **Invariant:** no async, no clock, no randomness, no I/O, no `Secret`. The same [`Run::apply`] moves a live run and replays a
 //! recorded one, so that what is recorded is all there is. [`Run::next`] is a function of that state alone.
 //!
-//! Called by `runtime`. Tested beside the code, move by move, and in `tests/it/coordinator.rs` by exhaustive battery.
+//! Called by `runtime`. Tested in `tests/it/coordinator.rs` by exhaustive battery, and as a whole in `tests/simulation` and `tests/model`.
 
 mod found;
 mod host;
