@@ -29,7 +29,7 @@ pub fn way(found: &BTreeMap<HostName, Found>) -> Result<Decision, (&HostName, &H
 impl Host {
     /// A host of a run whose journal is lost.
     pub(super) fn found(stands: Stands, decision: Decision) -> Self {
-        let taken = Self { entered: true, forward: Some(Step::Lock), ..Self::default() };
+        let taken = Self { entered: true, ..Self::default() };
         let cut = Self { moved: true, woken: true, forward: Some(Step::Stage), ..taken.clone() };
         match (stands, decision) {
             // It was cleaned, which is done only after everybody is confirmed; what it holds now it did not say.

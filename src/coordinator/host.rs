@@ -61,13 +61,11 @@ impl Host {
     #[must_use]
     pub fn state(&self, decision: Option<Decision>) -> HostState {
         match (decision, &self.trouble) {
-            // Before the decision a host in trouble shows how far it came; the decision follows at once.
-            (Some(_), Some(Trouble { step, certainty, .. })) if *step != Step::Clean && self.stuck(decision) => {
-                match certainty {
-                    Certainty::Unknown => HostState::InDoubt,
-                    Certainty::Failed => HostState::Inconsistent,
-                }
-            }
+            // Before the decision a host in trouble shows how far it came; the decision follows at once, and ends that trouble.
+            (Some(_), Some(Trouble { step, certainty, .. })) if *step != Step::Clean => match certainty {
+                Certainty::Unknown => HostState::InDoubt,
+                Certainty::Failed => HostState::Inconsistent,
+            },
             (Some(Decision::Rollback), _) if self.moved => match self.back {
                 Some(Step::Reverify) => HostState::Reverted,
                 _ => HostState::Reverting,
@@ -83,18 +81,6 @@ impl Host {
                     unreachable!("a step back is never kept as a step forward")
                 }
             },
-        }
-    }
-
-    /// Whether its trouble came after the decision: then nothing that the run does next will mend it.
-    pub(super) fn stuck(&self, decision: Option<Decision>) -> bool {
-        let Some(trouble) = &self.trouble else { return false };
-        match (decision, trouble.step) {
-            (None, _) => false,
-            (Some(Decision::Commit), _) => true,
-            (Some(Decision::Rollback), step) => {
-                matches!(step, Step::Revert | Step::Reactivate | Step::Reverify | Step::Clean)
-            }
         }
     }
 

@@ -6,6 +6,7 @@
 mod drill;
 mod found;
 mod waiver;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -229,7 +230,7 @@ fn faults() -> Vec<Fault> {
     all
 }
 
-/// The oracle: what the verdict promises is what the hosts hold.
+/// The oracle: what the verdict promises, and the word for each host, is what the hosts hold.
 fn check(sim: &Sim, run: &Run, what: &dyn std::fmt::Debug) {
     let new = sim.world.values().filter(|w| w.new_in_place && w.new_running).count();
     let old = sim.world.values().filter(|w| !w.new_in_place && !w.new_running).count();
@@ -244,6 +245,7 @@ fn check(sim: &Sim, run: &Run, what: &dyn std::fmt::Debug) {
         }
         verdict @ (Verdict::Quarantined | Verdict::Released | Verdict::Partial) => panic!("{verdict}: {what:?}"),
     }
+    words::are_true(sim, run, what);
 }
 
 #[test]
@@ -521,7 +523,9 @@ fn after_the_first_failure_nobody_is_waited_for_and_only_that_one_is_the_cause()
     let mut sim = Sim::new(Vec::new());
     assert!(sim.run(30).is_none());
     let mut run = Run::replay(&sim.plan, &sim.events).unwrap();
+    let mut moves = 0..100;
     while run.next() != (Next::Begin { step: Step::Verify, hosts: sim.plan.hosts.keys().cloned().collect() }) {
+        moves.next().expect("it comes to the proof");
         let event = match run.next() {
             Next::Begin { step, hosts } => Event::StepBegan { host: hosts[0].clone(), step },
             Next::Wait => {
@@ -568,6 +572,7 @@ fn a_host_that_was_lost_is_not_waited_for_on_the_way_back() {
     let mut begun = Vec::new();
     // Whatever is begun is done at once, but worker-1 never answers.
     loop {
+        assert!(begun.len() < 20, "it does not end: {begun:?}");
         match run.next() {
             Next::Begin { step, hosts } => {
                 for host in hosts {

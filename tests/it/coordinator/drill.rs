@@ -124,5 +124,7 @@ fn a_drill_of_the_switch_is_drilled_only_if_the_switch_was_seen_to_work() {
         let run = sim.run(usize::MAX).unwrap();
         never_stays(&sim, &seen);
         assert_eq!(run.verdict(), Some(expected), "{seen:?}");
+        let not_back: Vec<_> = run.not_back_by_themselves().into_iter().map(|host| host.as_str()).collect();
+        assert_eq!(not_back, if seen == Some(false) { &["worker-1"][..] } else { &[] }, "{seen:?}");
     }
 }

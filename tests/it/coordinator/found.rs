@@ -43,11 +43,22 @@ fn ends(sim: &mut Sim, what: &dyn std::fmt::Debug) {
     check(sim, &run, what);
     let verdicts = [Verdict::Rotated, Verdict::RolledBack, Verdict::Refused];
     assert!(verdicts.contains(&run.verdict().unwrap()), "{what:?}: {:?}", run.verdict());
+    let Some(Event::Rebuilt { hosts: said, .. }) = sim.events.get(2) else { panic!("the journal begins with it") };
+    for event in &sim.events[3..] {
+        match event {
+            // Services are told before they are asked: nobody sees a proof fail where nothing is wrong.
+            Event::StepFailed { .. } => panic!("{event:?}: {what:?}"),
+            // Services that run as they are to run are not restarted once more, and nobody is asked to remove what is not there.
+            Event::StepBegan { host, step } => match said[host].stands {
+                Stands::Nothing => panic!("{event:?}: {what:?}"),
+                Stands::Uncut | Stands::Confirmed => assert_eq!(*step, Step::Clean, "{host}: {what:?}"),
+                Stands::Cut => {}
+            },
+            _ => {}
+        }
+    }
     // Who was cleaned before has not shown what it holds.
-    let not_seen = sim.events.iter().any(|event| match event {
-        Event::Rebuilt { hosts, .. } => hosts.values().any(|said| said.stands == Stands::Nothing),
-        _ => false,
-    });
+    let not_seen = said.values().any(|said| said.stands == Stands::Nothing);
     assert_eq!(run.unproved().next().is_some(), not_seen && decision == Decision::Commit, "{what:?}");
 }
 
