@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** no I/O, no clock, no randomness, no async; every other room may import this one, and it imports none.
 
+mod address;
 mod drill;
 mod event;
 mod fold;
@@ -21,6 +22,7 @@ mod text;
 mod time;
 mod url;
 
+pub use address::{Address, AddressError};
 pub use drill::{Drill, DrillFault};
 pub use event::{Cause, Certainty, Decision, EVENT_VERSION, Entry, Event};
 pub use fold::{fold, fold_few};

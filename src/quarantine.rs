@@ -6,14 +6,13 @@
 //! **Invariant:** no I/O; the same data give the same text.
 //! Tested in `tests/it/quarantine.rs` and `tests/it/isolation.rs`, against the real `nft` and in real network namespaces in `tests/real/quarantine.rs`.
 
-mod address;
 mod guard;
 mod member;
 mod rules;
 mod run;
 mod staged;
 
-pub use address::{Address, AddressError};
+pub use crate::model::{Address, AddressError};
 pub use guard::{Danger, Fleet, dangers};
 pub use member::{Containment, Member, Role};
 pub use rules::{HostRules, Management, PeerRules, RulesError, Table, WayIn};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::model::{Become, GroupName, HostName};
+use crate::model::{Address, Become, GroupName, HostName};
 use crate::yaml::{Diagnostic, Diagnostics};
 
 use super::sources;
@@ -22,6 +22,8 @@ pub struct Inventory {
 pub struct Host {
     /// Name or address; the host's own name where none is given.
     pub address: String,
+    /// Others by which its peers may know it: those of a second network, of the other family.
+    pub other_addresses: BTreeSet<Address>,
     /// The port of its sshd.
     pub port: u16,
     /// Who we log in as; the operator's own name where none is given.

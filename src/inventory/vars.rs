@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::model::Become;
+use crate::model::{Address, Become};
 use crate::yaml::{Diagnostic, Item, Severity, Spot, Value, assigns_a_secret, closest, holds_a_secret, names_a_secret};
 
 use super::hosts::{Host, Jump};
@@ -14,6 +14,7 @@ use super::ssh_args::ssh_args;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Vars {
     address: Option<String>,
+    other_addresses: Option<BTreeSet<Address>>,
     port: Option<u16>,
     user: Option<String>,
     identity_file: Option<PathBuf>,
@@ -61,15 +62,27 @@ impl<'a> About<'a> {
 }
 
 /// Names that are ours, for "did you mean".
-const KNOWN: [&str; 10] =
-    ["address", "port", "user", "identity_file", "known_hosts", "jump", "become", "labels", "state_dir", "path"];
+const KNOWN: [&str; 11] = [
+    "address",
+    "other_addresses",
+    "port",
+    "user",
+    "identity_file",
+    "known_hosts",
+    "jump",
+    "become",
+    "labels",
+    "state_dir",
+    "path",
+];
 
 impl Vars {
     /// Takes what this says where it has no word of its own.
     pub(super) fn inherit(&mut self, from: &Self) {
         let Self { address, port, user, identity_file, known_hosts, jump, .. } = from;
-        let Self { become_user, labels, state_dir, path, priority, .. } = from;
+        let Self { other_addresses, become_user, labels, state_dir, path, priority, .. } = from;
         self.address = self.address.take().or_else(|| address.clone());
+        self.other_addresses = self.other_addresses.take().or_else(|| other_addresses.clone());
         self.port = self.port.or(*port);
         self.user = self.user.take().or_else(|| user.clone());
         self.identity_file = self.identity_file.take().or_else(|| identity_file.clone());
@@ -89,6 +102,7 @@ impl Vars {
         let (jump, spot) = self.jump.unzip();
         let host = Host {
             address: self.address.unwrap_or_else(|| name.to_owned()),
+            other_addresses: self.other_addresses.unwrap_or_default(),
             port: self.port.unwrap_or(22),
             user: self.user,
             identity_file: self.identity_file,
@@ -136,6 +150,7 @@ impl Vars {
             // Ansible lets a host take back what its group says.
             _ if value.is_null() && (ours || is_read(key)) => {}
             "address" | "ansible_host" | "ansible_ssh_host" => self.address = address(value),
+            "other_addresses" => self.other_addresses = other_addresses(value),
             "port" | "ansible_port" | "ansible_ssh_port" => {
                 self.port = value.number(1, 65_535).and_then(|port| u16::try_from(port).ok());
             }
@@ -162,7 +177,7 @@ impl Vars {
                 ),
             _ if names_a_secret(key) => literal_secret(key, value, about),
             _ if key.starts_with("ansible_") => {}
-            // Lists and maps are never ours, but for labels.
+            // Other lists and maps are never ours.
             _ if matches!(value.node.value, Value::List(_) | Value::Map(_)) => {
                 about.unread.borrow_mut().push((key.to_owned(), value.spot()));
             }
@@ -255,6 +270,18 @@ fn address(value: &Item<'_>) -> Option<String> {
         return None;
     }
     Some(text)
+}
+
+/// Literal ones: they are for firewall rules, which name nobody.
+fn other_addresses(value: &Item<'_>) -> Option<BTreeSet<Address>> {
+    let read = |item: &Item<'_>| match item.text()?.parse() {
+        Ok(address) => Some(address),
+        Err(error) => {
+            item.error(&format!("{error}"));
+            None
+        }
+    };
+    Some(value.list()?.iter().filter_map(read).collect())
 }
 
 fn user(value: &Item<'_>) -> Option<String> {

@@ -153,3 +153,13 @@ fn what_may_be_a_mistake_is_refused_before_anybody_is_connected() {
     let (code, said) = says(FLEET, &["quarantine", "nobody"]);
     assert!(code == Some(2) && said.contains("no host of the inventory"), "{code:?}: {said}");
 }
+
+#[tokio::test]
+async fn a_host_is_known_by_what_its_name_resolves_to_and_by_what_the_inventory_has_besides() {
+    let text = "all: { hosts: { w1: { address: 192.0.2.7, other_addresses: ['fe80::7'] }, w2: { address: no-such-host.invalid } } }\n";
+    let (inventory, _) = lockturn::inventory::Inventory::parse("hosts.yml", text).unwrap();
+    let known = lockturn::runtime::addresses::of_all(&inventory).await;
+    let of = |host: &str| known[&name(host)].iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(of("w1"), ["192.0.2.7", "fe80::7"]);
+    assert!(of("w2").is_empty());
+}

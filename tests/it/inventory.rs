@@ -363,3 +363,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn other_addresses_are_of_one_machine_each() {
+    let (inventory, warnings) = read(
+        "hosts.yml",
+        "all: { hosts: { w1: { address: 10.0.0.1, other_addresses: [192.0.2.1, 'fe80::1%eth0', '2001:db8::1'] }, w2: { } } }\n",
+    );
+    assert_eq!(warnings, "");
+    let others: Vec<String> = host(&inventory, "w1").other_addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(others, ["192.0.2.1", "2001:db8::1", "fe80::1"]);
+    assert!(host(&inventory, "w2").other_addresses.is_empty());
+    let said =
+        wrong("hosts.yml", "all:\n  hosts:\n    w1:\n      other_addresses: [web.example, 127.0.0.1, ff02::1]\n");
+    for what in ["`web.example` is not an IP address", "127.0.0.1 is every machine's own", "ff02::1 is not the address"]
+    {
+        assert!(said.contains(what), "{said}");
+    }
+    assert!(said.contains("hosts.yml:4:25") && said.matches("error: ").count() == 3, "{said}");
+    let said = wrong("hosts.yml", "all: { hosts: { w1: { other_addresses: 192.0.2.1 } } }\n");
+    assert!(said.contains("should be a list"), "{said}");
+}
