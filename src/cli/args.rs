@@ -15,8 +15,16 @@ pub(super) const USUAL_INVENTORY: &str = "inventory/";
     name = "lockturn",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done and proved · 1 rolled back · 2 usage · 3 inventory or playbook not valid · 4 refused, nothing was changed\n\
-                  5 another run holds the lock · 6 a person must look · 7 done, something is still owed · 70 a bug in lockturn\n\n\
+    after_help = "Exit codes:\n   \
+                  0  done as asked, proved\n   \
+                  1  rolled back: every host is on the old secret\n   \
+                  2  the command line is wrong\n   \
+                  3  the inventory or the playbook is not valid\n   \
+                  4  refused; nothing was changed\n   \
+                  5  another run holds the lock, or one is not finished\n   \
+                  6  a person must look; the hosts are named\n   \
+                  7  done, and something is still owed; it is named\n  \
+                  70  a bug in lockturn\n\n\
                   Try it without any host: lockturn demo"
 )]
 pub struct Args {
@@ -206,7 +214,9 @@ pub enum Verb {
     },
     /// Show what each host really holds now, and whether it has its rules where somebody is in quarantine
     #[command(
-        after_help = "Examples:\n  lockturn status playbooks/worker-secret.yml\n  lockturn status -l 'workers:!worker-3' playbooks/worker-secret.yml"
+        after_help = "Exit 0: hosts that share a value hold the same, and no run has left anything; 6: some hold another one, did not answer, or \
+                      have not their rules; 7: a run has left something, or still goes on.\n\n\
+                      Examples:\n  lockturn status playbooks/worker-secret.yml\n  lockturn status -l 'workers:!worker-3' playbooks/worker-secret.yml"
     )]
     Status {
         /// The playbook that says which secrets live where

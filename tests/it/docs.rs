@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
-use lockturn::cli::Args;
+use lockturn::cli::{Args, Exit};
 use lockturn::inventory::Inventory;
 use lockturn::model::{HostState, Step, Verdict};
 
@@ -73,5 +73,24 @@ fn every_step_state_and_verdict_is_in_the_document_of_states() {
     let verdicts = Verdict::ALL.iter().map(|verdict| verdict.label());
     for word in steps.chain(states).chain(verdicts) {
         assert!(text.contains(&format!("`{word}`")), "`{word}` is not in it");
+    }
+}
+
+#[test]
+fn every_exit_code_is_in_the_table_of_the_readme_and_in_the_help() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let table: String = readme.lines().filter(|line| line.starts_with("| ")).collect();
+    let help = Args::command_line().render_long_help().to_string();
+    for exit in Exit::ALL {
+        let code = exit.code();
+        assert!(
+            [' ', ','].iter().any(|after| table.contains(&format!("exit {code}{after}"))),
+            "exit {code} is not in README"
+        );
+        assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))), "exit {code}: {help}");
+    }
+    // The codes of a run are not those of a look.
+    for code in [0, 6, 7] {
+        assert!(table.contains(&format!("| exit {code} of `status` |")), "exit {code} of `status` is not in README");
     }
 }
