@@ -63,7 +63,9 @@ fn told(plan: &Plan, Drill { fault, host }: &Drill, everybody: usize) -> String 
         }
     };
     let hosts = plan.hosts.len();
-    let who = if hosts == everybody {
+    let who = if everybody == 1 {
+        format!("the only host that takes part: {}", fold_few(plan.hosts.keys(), NAMES_MAX))
+    } else if hosts == everybody {
         format!("all {}: no part of the fleet was chosen, or can be touched, without the rest", plural(hosts, "host"))
     } else {
         format!("{} of {}: {}", hosts, plural(everybody, "host"), fold_few(plan.hosts.keys(), NAMES_MAX))

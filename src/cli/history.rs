@@ -10,7 +10,7 @@ use crate::runtime::clock;
 
 use super::again::Again;
 use super::args::Output;
-use super::session::{find_run, journal, state_dir, worker_on};
+use super::session::{find_run, holder_of, journal, state_dir};
 use super::{Args, CliError, Exit, say};
 
 /// How many names or ranges of names stand on one line.
@@ -55,13 +55,13 @@ pub(super) fn runs(args: &Args) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// `show`: what happened when, where each host stands, and the same words as at the end of the run.
+/// `show`: what happened when, and the same words as at the end of the run.
 pub(super) fn show(args: &Args, beginning: &str) -> Result<Exit, CliError> {
     let missing = || journal(JournalError::NoSuchRun(beginning.to_owned()));
     let ledger = open(args)?.ok_or_else(missing)?;
     let id = find_run(&ledger, beginning)?;
     // Before the entries are read: a run that ends meanwhile has its verdict.
-    let worker = worker_on(args, &id)?;
+    let holder = holder_of(args, &id)?;
     let entries = ledger.entries(&id).map_err(journal)?;
     if args.output == Some(Output::Json) {
         let mut json = Json::new(std::io::stdout());
@@ -75,8 +75,8 @@ pub(super) fn show(args: &Args, beginning: &str) -> Result<Exit, CliError> {
             Event::Resumed { .. } => Some(None),
             _ => None,
         });
-        let summary = match (verdict.flatten(), worker) {
-            (None, Some(worker)) => isolation_goes_on(&id, &plan, &state, &worker),
+        let summary = match (verdict.flatten(), holder) {
+            (None, Some(holder)) => isolation_goes_on(&id, &plan, &state, &holder),
             (verdict, _) => summarise_isolation(&id, &plan, &state, verdict),
         };
         say::out(&format!("{}\n{}", timeline(&entries), Again::of(args).in_text(&summary)));
@@ -88,16 +88,10 @@ pub(super) fn show(args: &Args, beginning: &str) -> Result<Exit, CliError> {
             .hint("lockturn ledger verify")
     })?;
     say::out(&timeline(&entries));
-    say::out("\n");
-    let width = run.hosts().keys().map(|name| name.as_str().len()).max().unwrap_or(0);
-    for (name, host) in run.hosts() {
-        let state = host.state(run.decision());
-        let trouble = host.trouble().map(|trouble| format!("  in `{}`: {}", trouble.step, trouble.reason));
-        say::out(&format!("{name:width$}  {state}{}\n", trouble.unwrap_or_default()));
-    }
     let mut summary = summarise(&id, &plan, &run, &entries);
-    if let Some(worker) = worker {
-        summary.goes_on(worker);
+    summary.name_every_host();
+    if let Some(holder) = holder {
+        summary.goes_on(holder);
     }
     say::out(&format!("\n{}", Again::of(args).in_text(&summary.render())));
     Ok(Exit::Done)

@@ -12,7 +12,7 @@ const FILES: [(&str, &str); 2] = [
     ("playbooks/worker-secret.yml", include_str!("../../playbooks/worker-secret.yml")),
 ];
 
-const NEXT: &str = "next:
+const NEXT: &str = "\
   1. put your hosts into inventory/hosts.yml, or your Ansible inventory beside it
   2. lockturn hosts                               who is in it, and how each is reached
   3. lockturn check                               are the files right? no connection
@@ -40,6 +40,7 @@ pub(super) fn run(dir: &Path) -> Result<Exit, CliError> {
             .map_err(|error| CliError::new(Exit::Refused, format!("{}: {error}", path.display())))?;
         say::out(&format!("wrote {}\n", path.display()));
     }
-    say::err(NEXT);
+    let there = if dir == Path::new(".") { String::new() } else { format!(", in {}", dir.display()) };
+    say::err(&format!("next{there}:\n{NEXT}"));
     Ok(Exit::Done)
 }

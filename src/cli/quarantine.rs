@@ -90,7 +90,7 @@ pub(super) async fn release(args: &Args, wanted: &[HostName]) -> Result<Exit, Cl
             Exit::Refused,
             format!("{host} is not in quarantine, as far as this ledger knows; nothing was changed"),
         )
-        .hint("lockturn runs lists what was done; --state names another ledger"));
+        .hint("lockturn runs lists what was done, in this ledger"));
     }
     if let Some(host) = hosts.iter().find(|host| !is_in(&standing, host)) {
         let run = &standing[host].0;
@@ -250,7 +250,7 @@ fn describe(plan: &IsolationPlan) -> String {
         Way::Quarantine => {
             for (host, known) in &plan.hosts {
                 let addresses: Vec<String> = known.addresses.iter().map(ToString::to_string).collect();
-                text.push_str(&format!("{host}: {} drop {}\n", peers, addresses.join(", ")));
+                text.push_str(&format!("{host}: dropped by {peers}: {}\n", addresses.join(", ")));
                 text.push_str(&format!("{host}: itself drops everything but SSH from where we come\n"));
             }
             text.push_str("what is not confirmed over a fresh connection goes by itself; secrets are not touched\n");

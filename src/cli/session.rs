@@ -106,7 +106,7 @@ pub(super) fn state_dir(args: &Args) -> Result<StateDir, CliError> {
 }
 
 /// Who works on this run just now, in his own words; none if nobody does.
-pub(super) fn worker_on(args: &Args, run: &RunId) -> Result<Option<String>, CliError> {
+pub(super) fn holder_of(args: &Args, run: &RunId) -> Result<Option<String>, CliError> {
     let at_work = state_dir(args)?.at_work();
     Ok(at_work.filter(|at_work| at_work.run.as_ref() == Some(run)).map(|at_work| at_work.holder))
 }

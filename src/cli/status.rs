@@ -126,7 +126,7 @@ impl Status {
             Ok(read) => read,
         };
         for run in &read.left {
-            let said = match self.worker_on(run) {
+            let said = match self.holder_of(run) {
                 Some(_) => format!("the run {run} goes on here"),
                 None => format!("something of the run {run} is left here"),
             };
@@ -151,7 +151,7 @@ impl Status {
         }
     }
 
-    fn worker_on(&self, run: &str) -> Option<&str> {
+    fn holder_of(&self, run: &str) -> Option<&str> {
         let on_it = |at_work: &&AtWork| at_work.run.as_ref().is_some_and(|at| at.as_str() == run);
         self.at_work.iter().find(on_it).map(|at_work| &*at_work.holder)
     }
@@ -168,9 +168,9 @@ impl Status {
 
     fn end(&self, again: &Again) -> Exit {
         for run in &self.left {
-            let next = match self.worker_on(run) {
-                Some(worker) => {
-                    format!("the run {run} goes on now, by {worker}\nnext: let it end, then ask once more\n")
+            let next = match self.holder_of(run) {
+                Some(holder) => {
+                    format!("the run {run} goes on now, by {holder}\nnext: let it end, then ask once more\n")
                 }
                 None if self.unknown.contains(run) => format!(
                     "this ledger does not know the run {run}: resume it where it was begun\n\

@@ -10,10 +10,10 @@ const NAMES_MAX: usize = 8;
 
 /// The same of a run that somebody works on just now.
 #[must_use]
-pub fn isolation_goes_on(run: &RunId, plan: &IsolationPlan, state: &Isolation, worker: &str) -> String {
+pub fn isolation_goes_on(run: &RunId, plan: &IsolationPlan, state: &Isolation, holder: &str) -> String {
     let hosts = fold_few(plan.hosts.keys(), NAMES_MAX);
     let headline = "RUNNING  the run goes on now; what it has written down so far of each machine is as below";
-    let mut text = format!("{headline}; {hosts}\n  by  {worker}\n");
+    let mut text = format!("{headline}; {hosts}\n  by  {holder}\n");
     text.push_str(&machines(plan, state, false));
     text.push_str(&format!("next: let it end, then: lockturn show {run}\n"));
     text
@@ -27,7 +27,7 @@ pub fn summarise_isolation(run: &RunId, plan: &IsolationPlan, state: &Isolation,
         (_, None) => format!("LEFT  the run was left; what each machine has is as below; {hosts}\n"),
         (Way::Quarantine, Some(Verdict::Quarantined)) => {
             let peers = plural(state.members().values().filter(|member| member.role() == Role::Peer).count(), "peer");
-            format!("QUARANTINED  {hosts}: {peers}, each proved to drop it\n")
+            format!("QUARANTINED  {hosts}: dropped by {peers}, proved\n")
         }
         (Way::Quarantine, Some(_)) => match state.outcome() {
             Outcome::Partial { enforced, peers } => {

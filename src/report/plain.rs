@@ -169,7 +169,11 @@ impl<W: Write + Send> Reporter for Plain<W> {
             Event::Interrupted => {
                 self.say("interrupted: going to the nearest safe end; once more leaves the run as it is")
             }
-            Event::Resumed { operator } => self.say(&format!("resumed by {operator}")),
+            Event::Resumed { operator } => {
+                // What was under way then nobody heard the end of; each step that is open begins once more.
+                self.begun.clear();
+                self.say(&format!("resumed by {operator}"));
+            }
             Event::Rebuilt { operator, hosts, .. } => {
                 let hosts = plural(hosts.len(), "host");
                 self.say(&format!("the journal was lost: begun anew by {operator}, from what {hosts} said"));

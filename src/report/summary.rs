@@ -24,9 +24,11 @@ pub struct Summary {
     /// What became of it, if it ended.
     pub verdict: Option<Verdict>,
     /// Who works on it just now, if it has not ended.
-    pub worker: Option<String>,
+    pub holder: Option<String>,
     /// Whether the ledger went away under it, so that only its hosts know it.
     pub ledger_gone: bool,
+    /// How many names or ranges of names of hosts in one state are shown.
+    pub names_max: usize,
     /// Which way it went, once that was decided.
     pub decision: Option<Decision>,
     /// Whether `resume` takes it back, though that was not decided.
@@ -48,7 +50,7 @@ pub struct Summary {
     /// Hosts in trouble, with what to say of them.
     pub troubles: Vec<(HostName, HostState, Step, String)>,
     /// Every step that did not end well since the run was last taken up, also those that the way back has mended since; once, however
-    /// often it was tried.
+    /// often it was tried, and not the one that made the run go back.
     pub failed: Vec<(HostName, Step, String)>,
     /// What made the run go back.
     pub cause: Option<String>,
@@ -81,7 +83,7 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
     };
     let failed = entries.iter().filter_map(|entry| match &entry.event {
         Event::StepFailed { host, step, reason, .. }
-            if !matches!(reason.kind, ReasonKind::Fleet | ReasonKind::Drill) =>
+            if !matches!(reason.kind, ReasonKind::Fleet | ReasonKind::Drill) && !is_cause(run, host, *step, reason) =>
         {
             Some((host.clone(), *step, with_hint(reason)))
         }
@@ -106,16 +108,12 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
     let ours = troubles.iter().filter(|(name, ..)| !fenced(name));
     let by_hand = ours.map(|(name, _, step, _)| (name.clone(), to_paste(id, plan, name, &[*step])));
     let left_over = run.hosts().iter().filter(|(name, host)| host.left_over() && !fenced(name));
-    let cause = run.cause().map(|cause| match (&cause.host, cause.step, run.drill()) {
-        (_, _, Some(drill)) if cause.reason.kind == ReasonKind::Drill => drill.made_happen(),
-        (Some(host), Some(step), _) => format!("{host}, {step}: {}", cause.reason),
-        _ => cause.reason.to_string(),
-    });
     Summary {
         run: id.clone(),
         verdict: run.verdict(),
-        worker: None,
+        holder: None,
         ledger_gone: false,
+        names_max: NAMES_MAX,
         decision,
         would_go_back: run.would_go_back(),
         unproved: plan.unproved().cloned().collect(),
@@ -134,12 +132,36 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
         failed: failed.filter(|said| heard.insert(said.clone())).collect(),
         by_hand: by_hand.filter(|(_, lines)| !lines.is_empty()).collect(),
         states,
+        cause: cause(run, &troubles),
         troubles,
-        cause,
-        to_mend: run.cause().is_some_and(|cause| {
-            !matches!(cause.reason.kind, ReasonKind::Interrupted | ReasonKind::ValueLost | ReasonKind::Drill)
-        }),
+        to_mend: to_mend(run),
     }
+}
+
+/// Whether it is what made the run go back.
+fn is_cause(run: &Run, host: &HostName, step: Step, reason: &Reason) -> bool {
+    run.cause()
+        .is_some_and(|cause| cause.host.as_ref() == Some(host) && cause.step == Some(step) && cause.reason == *reason)
+}
+
+/// What made the run go back, and what to do about it; where that host is in trouble still, the hint stands there.
+fn cause(run: &Run, troubles: &[(HostName, HostState, Step, String)]) -> Option<String> {
+    let cause = run.cause()?;
+    Some(match (&cause.host, cause.step, run.drill()) {
+        (_, _, Some(drill)) if cause.reason.kind == ReasonKind::Drill => drill.made_happen(),
+        (Some(host), Some(step), _) => {
+            let troubled = troubles.iter().any(|(named, _, at, _)| named == host && *at == step);
+            let why = if troubled { cause.reason.to_string() } else { with_hint(&cause.reason) };
+            format!("{host}, {step}: {why}")
+        }
+        _ => cause.reason.to_string(),
+    })
+}
+
+/// Whether somebody must mend what made the run go back before it is tried again.
+fn to_mend(run: &Run) -> bool {
+    let nothing = [ReasonKind::Interrupted, ReasonKind::ValueLost, ReasonKind::Drill];
+    run.cause().is_some_and(|cause| !nothing.contains(&cause.reason.kind))
 }
 
 /// What a drill did on purpose, and the run went back for.
@@ -183,10 +205,15 @@ impl Summary {
         }
     }
 
+    /// For whoever looks for one host among many.
+    pub const fn name_every_host(&mut self) {
+        self.names_max = usize::MAX;
+    }
+
     /// Somebody works on it just now: what is open is his to end, and nobody else's hands are to be in it.
-    pub fn goes_on(&mut self, worker: String) {
+    pub fn goes_on(&mut self, holder: String) {
         if self.verdict.is_none() {
-            self.worker = Some(worker);
+            self.holder = Some(holder);
             self.by_hand.clear();
             self.left_over.clear();
         }
@@ -196,7 +223,7 @@ impl Summary {
     #[must_use]
     pub fn render(&self) -> String {
         let mut lines = vec![self.headline()];
-        lines.extend(self.worker.iter().map(|worker| format!("  {:14}{worker}", "by")));
+        lines.extend(self.holder.iter().map(|holder| format!("  {:14}{holder}", "by")));
         if let Some(cause) = &self.cause {
             lines.push(format!("  {:14}{cause}", "because of"));
         }
@@ -263,7 +290,7 @@ impl Summary {
             }
             Some(Verdict::RolledBack) if !self.back_unproved.is_empty() => {
                 format!(
-                    "ROLLED BACK, NOT PROVED  the old secret is in place on all {hosts}; that every service takes it is the operator's word"
+                    "ROLLED BACK, NOT PROVED  the old secret is in place on {all}; that every service takes it is the operator's word"
                 )
             }
             Some(Verdict::RolledBack) => {
@@ -275,7 +302,7 @@ impl Summary {
             Some(Verdict::Inconsistent) => {
                 format!("A PERSON MUST LOOK  {} of {hosts} did not reach the end{decided}", self.troubles.len())
             }
-            None if self.worker.is_some() => {
+            None if self.holder.is_some() => {
                 format!("RUNNING  the run goes on now on {hosts}; what it has written down so far is as below{decided}")
             }
             None => format!("LEFT  the run was left on {hosts}; what they hold is as below{decided}"),
@@ -330,7 +357,7 @@ impl Summary {
             hosts.entry(*state).or_default().push(name);
         }
         let line = |(state, names): (HostState, Vec<&HostName>)| {
-            format!("  {state:14}{}  {}", names.len(), fold_few(names, NAMES_MAX))
+            format!("  {state:14}{}  {}", names.len(), fold_few(names, self.names_max))
         };
         hosts.into_iter().map(line).collect()
     }
@@ -365,7 +392,7 @@ impl Summary {
         match self.verdict {
             // The error that follows says it.
             _ if self.ledger_gone => Vec::new(),
-            None if self.worker.is_some() => vec![format!("next: let it end, then: lockturn show {run}")],
+            None if self.holder.is_some() => vec![format!("next: let it end, then: lockturn show {run}")],
             None | Some(Verdict::Inconsistent | Verdict::RotatedWithDebt) => {
                 if self.would_go_back {
                     return vec![format!("next: lockturn resume {run}   takes it back")];

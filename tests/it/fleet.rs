@@ -149,7 +149,7 @@ fn what_was_done_is_listed_and_shown_with_every_host_and_a_timeline() {
         let shown = lab.say(&["show", beginning]);
         let text = &shown.out;
         assert!(text.contains("Z  activate: worker-2: failed"), "{text}");
-        assert!(text.contains("worker-1  reverted") && text.contains("control   reverted"), "{text}");
+        assert!(text.contains("\n  reverted      3  control, worker-[1:2]\n"), "{text}");
         assert!(text.contains("ROLLED BACK") && text.contains("because of    worker-2"), "{text}");
         shown.with(0);
     }

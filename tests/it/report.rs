@@ -114,10 +114,9 @@ fn a_revert_that_fails_is_named_with_what_to_do_and_the_other_is_back() {
     insta::assert_snapshot!(summary(&failed()), @r"
     A PERSON MUST LOOK  1 of 2 hosts did not reach the end
       because of    b, verify: it refuses ·[32mOK·
+          hint: the service does not read the value from where the playbook puts it, or did not restart
       reverted      1  a
       inconsistent  1  b
-      b  failed in `verify`: it refuses ·[32mOK·
-          hint: the service does not read the value from where the playbook puts it, or did not restart
       b  inconsistent in `revert`: no permission
           hint: does the playbook need `become: sudo` there?
           by hand, on 192.0.2.1:22, as root:
@@ -229,6 +228,7 @@ fn what_was_mended_by_a_resume_is_not_told_again() {
     insta::assert_snapshot!(summary(&and_then(failed(), events)), @r"
     ROLLED BACK  all 2 hosts are on the old secret, proved; nothing is lost
       because of    b, verify: it refuses ·[32mOK·
+          hint: the service does not read the value from where the playbook puts it, or did not restart
       reverted      2  a, b
     next: mend what is named above, then rotate again
     ");
@@ -288,6 +288,21 @@ fn a_step_that_is_done_in_batches_says_on_whom() {
     cut: done in 0 ms
     activate: b: done in 0 ms
     activate: a: done in 0 ms
+    ");
+}
+
+#[test]
+fn what_was_under_way_when_a_run_was_left_is_told_once_it_is_done() {
+    let mut plain = Plain::new(Vec::new());
+    let began = |host: &str| Event::StepBegan { host: name(host), step: Step::Activate };
+    let done = |host: &str| Event::StepDone { host: name(host), step: Step::Activate };
+    let resumed = Event::Resumed { operator: "op".to_owned() };
+    let events = vec![failed().swap_remove(0).event, began("a"), began("b"), done("a"), resumed, began("b"), done("b")];
+    and_then(Vec::new(), events).iter().for_each(|entry| plain.entry(entry));
+    insta::assert_snapshot!(plain.take(), @r"
+    run 01J: p, 2 hosts
+    resumed by op
+    activate: b: done in 0 ms
     ");
 }
 
@@ -422,6 +437,17 @@ fn what_nothing_proved_is_not_said_to_be_proved() {
     run.apply(&Event::RunEnded { verdict: Verdict::Rotated }).unwrap();
     let text = summarise(&id(), &plan, &run, &[]).render();
     assert!(text.starts_with("ROTATED, NOT PROVED"), "{text}");
+}
+
+#[test]
+fn whoever_looks_for_one_host_among_many_finds_it() {
+    let mut plan = fleet(1);
+    let host = plan.hosts[&name("control")].clone();
+    plan.hosts = ('a'..='z').map(|letter| (name(&letter.to_string()), host.clone())).collect();
+    let mut summary = summarise(&id(), &plan, &Run::new(&plan), &[]);
+    assert!(!summary.render().contains(", z\n"), "{}", summary.render());
+    summary.name_every_host();
+    assert!(summary.render().contains("pending       26  a, b, c, ") && summary.render().contains(", z\n"));
 }
 
 #[test]

@@ -108,7 +108,7 @@ pub(super) fn a_disk_that_is_full(fleet: &Fleet) {
     host.sh(FILL);
     let ended = fleet.rotate(WORKER_SECRET);
     host.sh("rm /opt/filler*");
-    refused(fleet, ended, &before, &["worker-3  failed in `lock`", "make room"]);
+    refused(fleet, ended, &before, &["because of    worker-3, lock: ", "make room"]);
 }
 
 /// There is room for the run's own state, and none for the new file.
@@ -123,7 +123,7 @@ pub(super) fn a_disk_that_gets_full_while_staging(fleet: &Fleet) {
     host.sh("rm /opt/filler*");
     assert!(fs::read(host.path("/opt/nanoclaw/.env")).unwrap() == long, "the file was changed");
     fs::write(host.path("/opt/nanoclaw/.env"), file).unwrap();
-    refused(fleet, ended, &before, &["worker-3  failed in `stage`", "make room"]);
+    refused(fleet, ended, &before, &["because of    worker-3, stage: ", "make room"]);
 }
 
 pub(super) fn a_file_that_may_not_be_replaced(fleet: &Fleet) {
