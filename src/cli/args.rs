@@ -164,7 +164,7 @@ pub enum Verb {
     Resume {
         /// Which run [default: the one that is unfinished]
         run: Option<String>,
-        /// The journal is lost or damaged: ask every host of the inventory what it knows of the run, and remember that from now on, in
+        /// The ledger is lost or damaged: ask every host of the inventory what it knows of the run, and remember that from now on, in
         /// another --state where there is a damaged one
         #[arg(long)]
         from_hosts: bool,

@@ -78,7 +78,7 @@ impl Asking<'_> {
         let answers = self.answers(session).await?;
         let run = self.choose(&answers, wanted)?;
         if session.journal.plan(&run).is_ok() {
-            return Err(CliError::new(Exit::Refused, format!("this journal knows the run {run}; nothing was changed"))
+            return Err(CliError::new(Exit::Refused, format!("this ledger knows the run {run}; nothing was changed"))
                 .hint(format!("lockturn resume {run}")));
         }
         let whos = answers.runs[&run].iter().filter_map(|(name, become_user)| self.who(name, *become_user)).collect();

@@ -157,7 +157,7 @@ fn which(session: &Session, wanted: Option<&str>) -> Result<RunId, CliError> {
     match wanted {
         Some(beginning) => find_run(&session.journal, beginning),
         None => session.unfinished()?.ok_or_else(|| {
-            CliError::new(Exit::Refused, "no run is unfinished; nothing was changed").hint("lockturn runs lists them").hint("if this is not the journal that it was begun with, and that one is lost: lockturn resume --from-hosts")
+            CliError::new(Exit::Refused, "no run is unfinished; nothing was changed").hint("lockturn runs lists them").hint("if this is not the ledger that it was begun with, and that one is lost: lockturn resume --from-hosts")
         }),
     }
 }

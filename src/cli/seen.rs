@@ -116,7 +116,7 @@ fn check(name: &HostName, left: &Left, common: &Common, become_user: Become) -> 
         }
         let text = format!("{name} has no share of the plan, and says \"{}\"", left.found.said);
         return Err(does_not_fit(text)
-            .hint("if an earlier lockturn began the run, hosts have none: only its own journal can end it"));
+            .hint("if an earlier lockturn began the run, hosts have none: only its own ledger can end it"));
     };
     if share.common != *common || share.host.become_user != become_user {
         return Err(does_not_fit(format!("{name} does not agree with the others about the plan")));

@@ -50,7 +50,7 @@ impl Run {
     /// The journal was lost: what the hosts say decides.
     fn next_found(&self) -> Next {
         let nobody_heard =
-            Reason::new(ReasonKind::JournalLost, "the journal was lost, and no host had heard that it stays");
+            Reason::new(ReasonKind::JournalLost, "the ledger was lost, and no host had heard that the new value stays");
         let cause = Cause { host: None, step: None, reason: nobody_heard };
         match self.found {
             Some(Decision::Commit) => decide(Decision::Commit, None),

@@ -211,7 +211,7 @@ impl Run {
     fn rebuild(&mut self, found: &BTreeMap<HostName, Found>) -> Result<(), IllegalMove> {
         let illegal = |because: String| Err(IllegalMove { event: "rebuilt", because });
         if !self.minted || self.decision.is_some() || self.hosts.values().any(|host| *host != Host::default()) {
-            return illegal("it is not where this journal begins".to_owned());
+            return illegal("it is not where this ledger begins".to_owned());
         }
         if !self.hosts.keys().eq(found.keys()) {
             return illegal("not every host of the plan has said something".to_owned());

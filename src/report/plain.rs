@@ -176,7 +176,7 @@ impl<W: Write + Send> Reporter for Plain<W> {
             }
             Event::Rebuilt { operator, hosts, .. } => {
                 let hosts = plural(hosts.len(), "host");
-                self.say(&format!("the journal was lost: begun anew by {operator}, from what {hosts} said"));
+                self.say(&format!("the ledger was lost: begun anew by {operator}, from what {hosts} said"));
             }
             Event::ProofWaived { operator } => {
                 self.say(&format!("proof waived: {operator} has seen that the services take the old value"));

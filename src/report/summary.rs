@@ -341,7 +341,7 @@ impl Summary {
         }
         if !self.not_seen.is_empty() {
             let names = fold_few(&self.not_seen, NAMES_MAX);
-            lines.push(format!("  {:14}{names}: confirmed and cleaned before the journal was lost", "not seen"));
+            lines.push(format!("  {:14}{names}: confirmed and cleaned before the ledger was lost", "not seen"));
         }
         if !self.unproved.is_empty() {
             let names = fold_few(&self.unproved, NAMES_MAX);

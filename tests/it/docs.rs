@@ -94,3 +94,33 @@ fn every_exit_code_is_in_the_table_of_the_readme_and_in_the_help() {
         assert!(table.contains(&format!("| exit {code} of `status` |")), "exit {code} of `status` is not in README");
     }
 }
+
+/// What remembers is the ledger, in every text that an operator reads. `journal` is the room of the code that keeps it, and what systemd
+/// writes.
+#[test]
+fn what_an_operator_reads_has_one_word_for_the_ledger() {
+    let room = ["architecture.md", "failure_modes.md"];
+    for (path, text) in documents() {
+        if room.iter().any(|name| path.ends_with(name)) {
+            continue;
+        }
+        assert!(!text.to_lowercase().contains("journal"), "{}", path.display());
+    }
+    let mut pages = vec![Args::command_line()];
+    while let Some(mut page) = pages.pop() {
+        let help = page.render_long_help().to_string();
+        assert!(!help.to_lowercase().contains("journal"), "{help}");
+        pages.extend(page.get_subcommands().cloned());
+    }
+    let said = |line: &str| {
+        let texts: String = line.split('"').skip(1).step_by(2).collect();
+        texts.replace("journalctl", "").replace("journal_mode", "").contains("journal")
+    };
+    let rooms = ["coordinator", "cli", "report", "runtime", "journal", "quarantine"].map(|room| format!("src/{room}"));
+    for file in rooms.iter().flat_map(|room| fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(room)).unwrap()) {
+        let path = file.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let found = text.lines().find(|line| !line.trim_start().starts_with("//") && said(line));
+        assert!(found.is_none(), "{}: {found:?}", path.display());
+    }
+}

@@ -38,7 +38,7 @@ fn from_hosts(lab: &Lab, what: &str) -> i32 {
     let none = err.contains("has anything of a run");
     assert!(none || !nothing_left, "{what}: {code}\n{err}");
     assert!(!none || lab.left_over().is_empty(), "{what}: {code}\n{err}");
-    assert_eq!(code == 7, err.contains("before the journal was lost"), "{what}: {code}\n{err}");
+    assert_eq!(code == 7, err.contains("before the ledger was lost"), "{what}: {code}\n{err}");
     for (worker, (own, _)) in lab.held() {
         assert!(known.contains(&own), "{what}: {worker} holds a value that the lost run did not make");
     }
@@ -67,7 +67,7 @@ fn sweep(fault: &str, points: impl Iterator<Item = usize>) -> Vec<i32> {
         let run = lab.latest();
         assert_eq!(run["unfinished"], false, "{what}");
         let shown = lab.say(&["show", run["run"].as_str().unwrap()]).with(0);
-        assert!(shown.contains("the journal was lost: begun anew by"), "{what}: {shown}");
+        assert!(shown.contains("the ledger was lost: begun anew by"), "{what}: {shown}");
         lab.say(&FROM_HOSTS).with(4);
         fs::remove_dir_all(lab.state_dir()).unwrap();
     }
@@ -240,7 +240,7 @@ fn a_run_of_an_earlier_lockturn_is_ended_by_its_journal_and_without_one_that_is_
     }
     let elsewhere = lab.scratch("elsewhere");
     let said = lab.run(lab.command_with(&elsewhere, &FROM_HOSTS)).with(6);
-    assert!(said.contains("an earlier lockturn") && said.contains("only its own journal"), "{said}");
+    assert!(said.contains("an earlier lockturn") && said.contains("only its own ledger"), "{said}");
     lab.say(&["resume"]).with(0);
     assert!(lab.whole(&before, "an earlier lockturn began it"));
 }
@@ -392,7 +392,7 @@ fn a_journal_that_is_there_is_not_passed_over_and_a_damaged_one_names_the_way() 
     let (lab, before, run) = left_after_the_cut();
     let said = lab.say(&FROM_HOSTS).with(4);
     assert!(
-        said.contains(&format!("this journal knows the run {run}")) && said.contains(&format!("resume {run}\n")),
+        said.contains(&format!("this ledger knows the run {run}")) && said.contains(&format!("resume {run}\n")),
         "{said}"
     );
     let empty = lab.scratch("empty");

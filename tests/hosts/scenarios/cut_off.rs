@@ -59,7 +59,7 @@ pub(super) fn the_journal_is_lost(fleet: &Fleet) {
     fleet.host("worker-1").sh("rm /run/hold");
     fs::remove_dir_all(fleet.home.join("state")).unwrap();
     fleet.rotate(WORKER_SECRET).with(4, &["host-locked", "resume --from-hosts"]);
-    fleet.resume_from_hosts().with(1, &["ROLLED BACK", "the journal was lost: begun anew by"]);
+    fleet.resume_from_hosts().with(1, &["ROLLED BACK", "the ledger was lost: begun anew by"]);
     all_are_old(fleet, &before);
 }
 

@@ -145,7 +145,7 @@ fn a_journal_begins_with_what_the_hosts_say_or_never_hears_it() {
     let hosts: BTreeMap<HostName, Found> = plan().hosts.into_keys().map(|name| (name, found.clone())).collect();
     let rebuilt = |hosts| Event::Rebuilt { operator: "op@there".to_owned(), epoch: 7, hosts };
     let mut run = Run::replay(&sim.plan, &sim.events).unwrap();
-    assert!(run.apply(&rebuilt(hosts.clone())).unwrap_err().because.contains("not where this journal begins"));
+    assert!(run.apply(&rebuilt(hosts.clone())).unwrap_err().because.contains("not where this ledger begins"));
     let mut run = Run::replay(&sim.plan, &sim.events[..2]).unwrap();
     let mut fewer = hosts.clone();
     fewer.remove(&name("control"));
