@@ -501,6 +501,7 @@ fn what_cannot_follow_is_rejected_by_name() {
     let early = run.apply(&began[1]).unwrap_err();
     assert_eq!(early.to_string(), "`values-minted` cannot happen here: the run has not begun");
     run.apply(&began[0]).unwrap();
+    assert!(run.apply(&began[0]).unwrap_err().to_string().contains("the run has begun already"));
     run.apply(&began[1]).unwrap();
     let twice = run.apply(&began[1]).unwrap_err();
     assert_eq!(twice.to_string(), "`values-minted` cannot happen here: a run has one set of values");

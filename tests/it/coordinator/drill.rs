@@ -52,10 +52,16 @@ fn whatever_fails_and_wherever_it_dies_a_drill_goes_back() {
             let what = (&fault, die_at);
             let Some(run) = sim.run(die_at) else {
                 died += 1;
+                let left = sim.events.len();
                 sim.resume();
                 let run = sim.run(usize::MAX).unwrap();
                 never_stays(&sim, &what);
                 assert_ne!(run.verdict(), Some(Verdict::Drilled), "one that was left has shown nothing: {what:?}");
+                for event in &sim.events[left..] {
+                    let Event::StepBegan { step, .. } = event else { continue };
+                    let back = matches!(step, Step::Revert | Step::Reactivate | Step::Reverify | Step::Clean);
+                    assert!(back, "one that was left goes on to {step}: {what:?}");
+                }
                 check(&sim, &run, &what);
                 continue;
             };
@@ -79,9 +85,15 @@ fn a_drill_cannot_be_told_to_stay_nor_a_run_that_goes_on_be_made_one() {
 
     let mut plain = Sim::new(Vec::new());
     plain.run(usize::MAX).unwrap();
-    let drill = Event::RunIsDrill(drill(DrillFault::Proof));
     let mut run = Run::replay(&plain.plan, &plain.events[..4]).unwrap();
-    assert!(run.apply(&drill).is_err(), "it has begun steps");
+    let too_late = run.apply(&Event::RunIsDrill(drill(DrillFault::Proof))).unwrap_err();
+    assert!(too_late.because.contains("the run goes on already"));
+    let mut run = Run::replay(&plain.plan, &plain.events[..2]).unwrap();
+    let stranger = Drill { fault: DrillFault::Proof, host: name("stranger") };
+    assert!(run.apply(&Event::RunIsDrill(stranger)).unwrap_err().because.contains("not in the plan"));
+    run.apply(&Event::RunIsDrill(drill(DrillFault::Proof))).unwrap();
+    let twice = run.apply(&Event::RunIsDrill(drill(DrillFault::LostHost))).unwrap_err();
+    assert!(twice.because.contains("it is one already"));
     let watched = Event::SwitchWatched { host: name("worker-1"), after: Millis(1), back: true };
     assert!(run.apply(&watched).is_err(), "no drill was silent");
 }

@@ -146,6 +146,11 @@ fn a_journal_begins_with_what_the_hosts_say_or_never_hears_it() {
     let rebuilt = |hosts| Event::Rebuilt { operator: "op@there".to_owned(), epoch: 7, hosts };
     let mut run = Run::replay(&sim.plan, &sim.events).unwrap();
     assert!(run.apply(&rebuilt(hosts.clone())).unwrap_err().because.contains("not where this ledger begins"));
+    let goes_back = Event::Decided { decision: Decision::Rollback, cause: None };
+    for before in [&sim.events[..1], &[&sim.events[..2], &[goes_back]].concat()] {
+        let mut run = Run::replay(&sim.plan, before).unwrap();
+        assert!(run.apply(&rebuilt(hosts.clone())).unwrap_err().because.contains("not where this ledger begins"));
+    }
     let mut run = Run::replay(&sim.plan, &sim.events[..2]).unwrap();
     let mut fewer = hosts.clone();
     fewer.remove(&name("control"));

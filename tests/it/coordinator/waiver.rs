@@ -3,10 +3,10 @@
 //! Goal: his word ends a run that would never end otherwise, and is taken for nothing but services. Method: one thing goes wrong on
 //! the way back every time, anything else once, and the coordinator dies anywhere.
 
-use lockturn::coordinator::Run;
-use lockturn::model::{Event, HostName, Step, Verdict};
+use lockturn::coordinator::{Next, Run};
+use lockturn::model::{Certainty, Event, HostName, Step, Verdict};
 
-use super::{Sim, check, faults};
+use super::{Fault, Sim, check, faults, name};
 
 /// The oracle of a run whose proof was waived: the operator's word is taken for services only, never for what a host holds.
 fn check_waived(sim: &Sim, run: &Run, what: &dyn std::fmt::Debug) {
@@ -122,6 +122,37 @@ fn wherever_the_coordinator_dies_with_a_waiver_resume_ends_the_run_with_a_true_v
         }
     }
     assert!(deaths > 500, "only {deaths} deaths");
+}
+
+#[test]
+fn a_host_that_does_not_answer_is_not_waited_for_by_those_who_are_proved() {
+    for certainty in [Certainty::Failed, Certainty::Unknown] {
+        let silent = name("worker-2");
+        let lasting = Fault { step: Step::Reactivate, host: silent.clone(), certainty, happened: false };
+        let fresh = Sim::that_cannot_prove(lasting);
+        // Left as soon as it is on its way back, waived, and up to where somebody is asked for the old value.
+        let left = |sim: &Sim, until| {
+            let mut sim = sim.clone();
+            assert!(sim.run(until).is_none());
+            sim
+        };
+        let back = |sim: &Sim| matches!(sim.events.last(), Some(Event::Decided { .. }));
+        let mut sim = (3..).map(|until| left(&fresh, until)).find(back).unwrap();
+        sim.waive();
+        let asked = Event::StepBegan { host: silent, step: Step::Reverify };
+        let sim = (sim.events.len()..).map(|until| left(&sim, until)).find(|sim| sim.events.contains(&asked)).unwrap();
+        let mut run = Run::replay(&sim.plan, &sim.events).unwrap();
+        let others = vec![name("control"), name("worker-1")];
+        for host in &others {
+            run.apply(&Event::StepDone { host: host.clone(), step: Step::Reverify }).unwrap();
+        }
+        let next = match certainty {
+            Certainty::Unknown => Next::Begin { step: Step::Clean, hosts: others },
+            // It does answer, and will soon say what there is to say.
+            Certainty::Failed => Next::Wait,
+        };
+        assert_eq!(run.next(), next, "{certainty:?}");
+    }
 }
 
 #[test]
