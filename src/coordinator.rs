@@ -17,6 +17,6 @@ mod next;
 mod run;
 
 pub use found::way;
-pub use host::Host;
+pub use host::{Host, Rest};
 pub use next::Next;
 pub use run::{IllegalMove, Run};

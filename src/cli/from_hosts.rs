@@ -15,7 +15,7 @@ use crate::report::{describe_found, plural};
 use crate::runtime::actor::{Actor, STEP_MAX, Who};
 use crate::runtime::drive::Voices;
 use crate::runtime::left::{look, runs_left};
-use crate::runtime::{Fleet, clock};
+use crate::runtime::{Fleet, clock, epoch};
 
 use super::resume::finish;
 use super::rotate::confirm;
@@ -25,9 +25,6 @@ use super::{Args, CliError, Exit, files, say, surroundings};
 
 /// How many names or ranges of names are shown of a set of hosts.
 const NAMES_MAX: usize = 8;
-
-/// The numbers of coordinators of one journal lie this close: one that begins anew leaves room for all that the lost one may still count.
-const EPOCHS: u64 = 1_000_000;
 
 /// Where every answer is true, and nothing was sent that changes anything.
 const STILL: &str = "nothing was changed; hosts that are armed go back by themselves when their lease ends";
@@ -255,7 +252,7 @@ async fn take_up(
             host.path = who.path;
         }
     };
-    let epoch = (seen.epoch / EPOCHS + 1) * EPOCHS;
+    let epoch = epoch::anew(seen.epoch);
     let whos = seen.plan.hosts.iter().filter_map(|(name, host)| asking.who(name, host.become_user)).collect();
     let fleet = Fleet::new(whos, &run, epoch, &session.connector, &session.cancel);
     let mut seen = tokio::select! {

@@ -17,7 +17,7 @@ use crate::report::{plural, summarise_isolation};
 use crate::runtime::contain::contain;
 use crate::runtime::drive::{DriveError, Voices};
 use crate::runtime::isolate::Isolator;
-use crate::runtime::{Surroundings, addresses};
+use crate::runtime::{Surroundings, addresses, epoch};
 
 use super::resume::next_epoch;
 use super::rotate::{confirm, new_run};
@@ -302,7 +302,7 @@ async fn ask_and_do(
     }
     let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };
     voices.begin_isolation(&run, &plan, &operator, first).map_err(journal)?;
-    go(args, session, &inventory, (run, 1), plan, state, interrupts).await
+    go(args, session, &inventory, (run, epoch::first()), plan, state, interrupts).await
 }
 
 /// Builds what these entries tell.

@@ -6,18 +6,22 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::coordinator::{Host, Run};
-use crate::host::{CallError, Request};
-use crate::model::{Decision, Entry, Event, Fingerprint, HostName, Plan, RunId, ValueId};
+use crate::host::Request;
+use crate::model::{Decision, Entry, Event, Fingerprint, HostName, Plan, RunId, ValueId, fold_few};
 use crate::report::plural;
 use crate::runtime::actor::{STEP_MAX, Who};
 use crate::runtime::drive::Voices;
 use crate::runtime::step::KEPT;
-use crate::runtime::{Fleet, Vault};
+use crate::runtime::take::{Announced, Witness, shown, take};
+use crate::runtime::{Fleet, Vault, epoch};
 
-use super::rotate::{confirm, go};
+use super::rotate::{confirm, go, minted};
 use super::session::{Session, find_run, interrupts, journal, unless_stopped};
-use super::witness::{Witness, against, contradiction, shown};
+use super::witness::{against, contradiction};
 use super::{Args, CliError, Exit, files, say, surroundings};
+
+/// How many names or ranges of names are shown of a set of hosts.
+const NAMES_MAX: usize = 8;
 
 /// `resume`.
 pub(super) async fn resume(args: &Args, run: Option<&str>) -> Result<Exit, CliError> {
@@ -94,11 +98,7 @@ async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, Cl
         .collect();
     let fleet = Fleet::new(whos, &run, epoch, &session.connector, &session.cancel);
     fleet.unlock().await;
-    let minted = entries.iter().find_map(|entry| match &entry.event {
-        Event::ValuesMinted { values } => Some(values.clone()),
-        _ => None,
-    });
-    finish(session, run, plan, state, fleet, &minted.unwrap_or_default(), &mut interrupts).await
+    finish(session, run, plan, state, fleet, &minted(&entries), &mut interrupts).await
 }
 
 /// A rollback is another way than the one that was confirmed when the run began.
@@ -117,19 +117,32 @@ pub(super) async fn finish(
     minted: &BTreeMap<ValueId, Fingerprint>,
     interrupts: &mut mpsc::Receiver<()>,
 ) -> Result<Exit, CliError> {
-    let entries = session.journal.entries(&run).map_err(journal)?;
     let (vault, witnesses) = tokio::select! {
         biased;
         Some(()) = interrupts.recv() => {
             return Err(CliError::new(Exit::PersonMustLook, format!("interrupted; the run {run} was left as it was"))
                 .hint(format!("lockturn resume {run}")));
         }
-        recovered = recover(&session, &fleet, &entries, &state, &plan, minted) => recovered,
+        recovered = recover(&session, &fleet, &state, &plan, minted) => recovered,
     };
+    let entries = session.journal.entries(&run).map_err(journal)?;
+    let newer = witnesses.iter().filter(|(_, witness)| matches!(witness, Witness::Newer(_)));
+    let newer: Vec<&HostName> = newer.map(|(name, _)| name).collect();
     if let Some(said) = contradiction(&entries, &state, &witnesses) {
         return Err(CliError::new(Exit::PersonMustLook, format!("{said}; nothing was done to any host"))
             .hint("put the newest copy of the state directory back, then resume there")
             .hint("lockturn status PLAYBOOK shows what each host holds"));
+    }
+    if !newer.is_empty() {
+        let names = fold_few(newer, NAMES_MAX);
+        let error = format!(
+            "a newer coordinator has taken the run {run} up, and is or was on {names}; nothing more was done from here"
+        );
+        return Err(CliError::new(Exit::Locked, error)
+            .hint("let it finish where it remembers the run: another copy of this state directory is in use")
+            .hint(format!(
+                "if it has ended and the run has not, the next one from here is newer: lockturn resume {run}"
+            )));
     }
     // Services of hosts that went back by themselves would refuse the new value, and that would be taken for the reason.
     let fired = |witness: &Witness| matches!(witness, Witness::Holds(which) if which.record.starts_with("fired"));
@@ -145,12 +158,12 @@ pub(super) async fn finish(
 
 /// The number of the coordinator that takes this run up now: greater than that of each one before it.
 pub(super) fn next_epoch(entries: &[Entry]) -> u64 {
-    let first = entries.iter().find_map(|entry| match entry.event {
+    let anew = entries.iter().find_map(|entry| match entry.event {
         Event::Rebuilt { epoch, .. } => Some(epoch),
         _ => None,
     });
     let resumed = entries.iter().filter(|entry| matches!(entry.event, Event::Resumed { .. })).count();
-    first.unwrap_or(1) + resumed as u64 + 1
+    epoch::next(anew, resumed)
 }
 
 fn which(session: &Session, wanted: Option<&str>) -> Result<RunId, CliError> {
@@ -162,37 +175,45 @@ fn which(session: &Session, wanted: Option<&str>) -> Result<RunId, CliError> {
     }
 }
 
-/// Takes the values back from the hosts that keep them, and believes those only whose fingerprints are in the ledger. Every host is
-/// told that this coordinator is the newest, so that an older one that wakes up is refused. Hosts that the run never reached, or has
-/// cleaned, are left alone: being told would leave something there.
+/// Looks at every host that may have something of the run, then takes them all, so that an older coordinator that wakes up is refused.
+/// Takes the values back from those that keep them, and believes those only whose fingerprints are in the ledger. Hosts that the run never
+/// reached, or has cleaned, are left alone: being told would leave something there.
 async fn recover(
     session: &Session,
     fleet: &Fleet,
-    entries: &[Entry],
     state: &Run,
     plan: &Plan,
     minted: &BTreeMap<ValueId, Fingerprint>,
 ) -> (Vault, BTreeMap<HostName, Witness>) {
     let involved = |name: &HostName| state.hosts().get(name).is_some_and(Host::left_over);
-    let asking = fleet.actors().filter(|(name, _)| involved(name)).map(|(name, actor)| async move {
+    let involved: Vec<_> = fleet.actors().filter(|(name, _)| involved(name)).collect();
+    let looking = involved.iter().map(|(name, actor)| async move {
         let mut actor = actor.lock().await;
-        // Looked at before it is taken: a coordinator that knows less than the host does must not be its newest. A host that does not
-        // answer now is asked again by its next step, which says so.
-        let Ok(shown) = shown(&mut actor).await else { return (name, None, None) };
-        if shown.as_ref().is_some_and(|which| against(entries, state, name, which).is_some()) {
-            return (name, shown.map(Witness::Holds), None);
+        // A host that does not answer now is looked at, and taken, before its next step.
+        actor.leave_to_take(Some(Announced::of(state, name)));
+        let looked = shown(&mut actor).await;
+        let witness = looked.as_ref().ok().cloned().flatten().map(Witness::Holds);
+        (looked.is_ok(), witness.map(|witness| ((*name).clone(), witness)))
+    });
+    let looked = futures::future::join_all(looking).await;
+    let witnesses: BTreeMap<_, _> = looked.iter().filter_map(|(_, witness)| witness.clone()).collect();
+    // Nobody is taken by one who knows less.
+    if against(state, &witnesses).is_some() {
+        return (Vault::default(), witnesses);
+    }
+    let answered = involved.iter().zip(&looked).filter(|(_, (answered, _))| *answered);
+    let taking = answered.map(|((name, actor), _)| async move {
+        let mut actor = actor.lock().await;
+        let taken = take(&mut actor, plan.lease).await;
+        let ours = !matches!(taken, Err(_) | Ok(Some(Witness::Newer(_))));
+        if ours {
+            actor.leave_to_take(None);
         }
-        let witness = match actor.call(&Request::LockAgain, STEP_MAX).await {
-            Err(CallError::Lost(_)) => return (name, None, None),
-            Err(CallError::Refused(_)) => Some(Witness::Gone),
-            Ok(_) => shown.map(Witness::Holds),
-        };
-        // One that is still armed waits for us from here on; any other says what became of it to its next step.
-        let _later = actor.wait_longer(plan.lease).await;
-        (name, witness, actor.call(&Request::Fetch { name: KEPT }, STEP_MAX).await.ok())
+        let kept = if ours { actor.call(&Request::Fetch { name: KEPT }, STEP_MAX).await.ok() } else { None };
+        (*name, taken.ok().flatten(), kept)
     });
     let (mut vault, mut witnesses) = (Vault::default(), BTreeMap::new());
-    for (name, witness, kept) in futures::future::join_all(asking).await {
+    for (name, witness, kept) in futures::future::join_all(taking).await {
         witnesses.extend(witness.map(|witness| (name.clone(), witness)));
         let mut from_host = Vault::default();
         let Some(kept) = kept else { continue };

@@ -7,18 +7,22 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::coordinator::Run;
+use crate::coordinator::{Rest, Run};
 use crate::inventory::Inventory;
 use crate::journal::JournalError;
-use crate::model::{Common, Drill, Event, HostName, Plan, Playbook, Reason, ReasonKind, RunId, Verdict, fold_few};
+use crate::model::{
+    Common, Drill, Entry, Event, Fingerprint, FingerprintKey, HostName, Plan, Playbook, Reason, ReasonKind, RunId,
+    ValueId, Verdict, fold_few,
+};
 use crate::plan::{Draft, HostFacts, HostProblem, settle};
 use crate::report::{describe, hint, plural, summarise};
 use crate::runtime::drive::{DriveError, Voices, drive};
 use crate::runtime::inspect::{Content, Inspected, Purpose};
 use crate::runtime::mint::mint;
+use crate::runtime::rest::Prints;
 use crate::runtime::step::Work;
 use crate::runtime::verify::Verifier;
-use crate::runtime::{Fleet, Pair, Surroundings, Vault, clock, random};
+use crate::runtime::{Fleet, Pair, Surroundings, Vault, clock, epoch, random};
 
 use super::args::Output;
 use super::quarantine::leave_out;
@@ -131,7 +135,7 @@ async fn look(
 ) -> Result<Looked, CliError> {
     let surroundings = surroundings::of_operator(args);
     let whos = whos(inventory, &surroundings, draft);
-    let fleet = Fleet::new(whos, run, 1, &session.connector, &session.cancel);
+    let fleet = Fleet::new(whos, run, epoch::first(), &session.connector, &session.cancel);
     let (reporter, since) = (&mut session.reporter, session.since);
     let said =
         fleet.inspect(draft, &session.key, Purpose::Change, |event| reporter.entry(&clock::entry(since, event))).await;
@@ -163,15 +167,16 @@ async fn look(
         }
     };
     let mut looked = Looked { plan, fleet, inspected };
-    rehearse(&mut looked).await?;
+    rehearse(&mut looked, &session.key).await?;
     Ok(looked)
 }
 
 /// Tries services and probes with the values that are held now, and with ones that nobody will ever hold.
-async fn rehearse(looked: &mut Looked) -> Result<(), CliError> {
+async fn rehearse(looked: &mut Looked, key: &Arc<FingerprintKey>) -> Result<(), CliError> {
     let decoys = Arc::new(mint_all(&looked.plan, &looked.inspected)?);
     let (tell, _nobody) = mpsc::unbounded_channel();
-    assign(&mut looked.fleet, &looked.plan, &decoys, &mut BTreeMap::new(), &tell);
+    let prints = Arc::new(Prints { key: Arc::clone(key), new: decoys.fingerprints(key) });
+    assign(&mut looked.fleet, &looked.plan, &decoys, &prints, &mut BTreeMap::new(), &tell);
     let mut problems = Vec::new();
     for (host, said) in looked.fleet.rehearse().await {
         let found = said.unwrap_or_else(|reason| vec![(String::new(), reason)]);
@@ -185,6 +190,7 @@ fn assign(
     fleet: &mut Fleet,
     plan: &Plan,
     vault: &Arc<Vault>,
+    prints: &Arc<Prints>,
     contents: &mut BTreeMap<HostName, BTreeMap<usize, Content>>,
     notes: &mpsc::UnboundedSender<Event>,
 ) {
@@ -195,6 +201,8 @@ fn assign(
             common: Arc::clone(&common),
             values: Arc::clone(&values),
             vault: Arc::clone(vault),
+            prints: Arc::clone(prints),
+            rest: Rest::Untouched,
             contents: Arc::new(contents.remove(host).unwrap_or_default()),
             lease: plan.lease,
             verifier: Verifier { notes: notes.clone(), futile: fleet.futile().clone() },
@@ -271,6 +279,15 @@ async fn begin(
     go(session, run, plan, state, &mut fleet, vault, contents, interrupts).await
 }
 
+/// How the new values of a run are recognised: none before they exist.
+pub(super) fn minted(entries: &[Entry]) -> BTreeMap<ValueId, Fingerprint> {
+    let minted = entries.iter().find_map(|entry| match &entry.event {
+        Event::ValuesMinted { values } => Some(values.clone()),
+        _ => None,
+    });
+    minted.unwrap_or_default()
+}
+
 /// New values; one that is the old one would prove nothing.
 fn mint_all(plan: &Plan, inspected: &BTreeMap<HostName, Inspected>) -> Result<Vault, CliError> {
     let mut vault = Vault::default();
@@ -302,7 +319,9 @@ pub(super) async fn go(
     interrupts: &mut mpsc::Receiver<()>,
 ) -> Result<Exit, CliError> {
     let (tell, mut notes) = mpsc::unbounded_channel();
-    assign(fleet, &plan, &vault, &mut contents, &tell);
+    let new = minted(&session.journal.entries(&run).map_err(journal)?);
+    let prints = Arc::new(Prints { key: Arc::clone(&session.key), new });
+    assign(fleet, &plan, &vault, &prints, &mut contents, &tell);
     let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };
     let leases = fleet.keep_leases();
     let ended = drive(&run, &mut state, &mut voices, fleet, &mut notes, interrupts).await;

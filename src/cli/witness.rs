@@ -1,60 +1,22 @@
-//! What hosts know of a run that its ledger does not: the ledger is older than the run, because a copy of it was put back.
-//!
-//! Every effect on a host was announced in the ledger first. So a host that shows one which the ledger has not announced proves
-//! that this is not the ledger of the run as it went on, and nothing that it says may be built upon.
+//! What hosts know of a run that its ledger does not: the ledger is older than the run, because a copy of it was put back or used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::coordinator::{Host, Run};
-use crate::host::{CallError, Held, Request, Which};
-use crate::model::{Decision, Entry, Event, HostName, Step};
-use crate::runtime::actor::{Actor, STEP_MAX};
-
-/// What a host shows of the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Witness {
-    /// Nothing of it is there, or another coordinator has it.
-    Gone,
-    /// What it holds, and how far it has written down that it came.
-    Holds(Which),
-}
-
-const OLDER: &str = "this ledger is older than the run";
-
-/// Asks a host; one that cannot say what it holds shows nothing.
-///
-/// # Errors
-/// If it does not answer.
-pub(super) async fn shown(actor: &mut Actor) -> Result<Option<Which>, CallError> {
-    match actor.call(&Request::Which, STEP_MAX).await {
-        Ok(said) => Ok(Which::parse(&said).ok()),
-        Err(CallError::Refused(_)) => Ok(None),
-        Err(lost) => Err(lost),
-    }
-}
+use crate::coordinator::Run;
+use crate::model::{Entry, Event, HostName, Step};
+use crate::runtime::take::{Announced, OLDER, Witness};
 
 /// What a host shows that the ledger has not announced.
-pub(super) fn against(entries: &[Entry], run: &Run, host: &HostName, which: &Which) -> Option<String> {
-    if which.is_confirmed() && run.decision() != Some(Decision::Commit) {
-        return Some(format!("{host} was told that the new value stays, and the ledger has no such decision: {OLDER}"));
-    }
-    // Where the hosts were asked in place of a lost ledger, one may have been half cleaned before.
-    let rebuilt = entries.iter().any(|entry| matches!(entry.event, Event::Rebuilt { .. }));
-    if which.is_cleaned() && !rebuilt && !hosts_of(entries, Began(Step::Clean)).contains(host) {
-        return Some(format!("{host} is half cleaned, and the ledger does not know who cleans it: {OLDER}"));
-    }
-    let moved = run.hosts().get(host).is_some_and(Host::moved);
-    (which.held.contains(&Held::New) && !moved)
-        .then(|| format!("{host} holds the new value, and the ledger does not know that it was cut: {OLDER}"))
+pub(super) fn against(run: &Run, witnesses: &BTreeMap<HostName, Witness>) -> Option<String> {
+    witnesses.iter().find_map(|(host, witness)| match witness {
+        Witness::Holds(which) => Announced::of(run, host).against(host, which),
+        Witness::Gone | Witness::Newer(_) => None,
+    })
 }
 
 /// What cannot be if the ledger tells the whole run.
 pub(super) fn contradiction(entries: &[Entry], run: &Run, witnesses: &BTreeMap<HostName, Witness>) -> Option<String> {
-    let mut said = witnesses.iter().filter_map(|(host, witness)| match witness {
-        Witness::Holds(which) => against(entries, run, host, which),
-        Witness::Gone => None,
-    });
-    if let Some(said) = said.next() {
+    if let Some(said) = against(run, witnesses) {
         return Some(said);
     }
     let (taken, cleaned) = (hosts_of(entries, Ended(Step::Lock)), hosts_of(entries, Began(Step::Clean)));

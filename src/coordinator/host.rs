@@ -24,14 +24,29 @@ pub struct Host {
     /// It holds the old content, and that its services take it is the operator's word alone. Or else it holds the new content, and was
     /// cleaned before anybody who lives could see that.
     pub(super) unproved: bool,
+    /// Clean was begun, and may be done.
+    pub(super) cleaning: bool,
     /// Nothing of the run is left there.
     pub(super) clean: bool,
+    /// It heard that the new value stays from a process that had not seen its proof, and is to show it again before it is cleaned.
+    pub(super) proof: Option<Proof>,
     /// How often it had gone back by itself when it heard that the new value stays, and was brought forward again.
     pub(super) again: u32,
 }
 
 /// A host that goes back by itself this often after a decision has a clock or a coordinator that a person must look at.
 const AGAIN_MAX: u32 = 3;
+
+/// How far a confirmed host has come in showing the new value again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Proof {
+    /// Not at all.
+    Due,
+    /// It did not: its services are to be told of the new value, should they have been told of the old one meanwhile.
+    Failed,
+    /// They were told.
+    Told,
+}
 
 /// A step that did not end well.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,7 +59,41 @@ pub struct Trouble {
     pub reason: Reason,
 }
 
+/// What a host holds that has nothing of the run any more, if the run went as this ledger tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// The new values.
+    New,
+    /// The old ones.
+    Old,
+    /// It was never cut: whatever it holds, the new values it does not.
+    Untouched,
+}
+
+impl Trouble {
+    /// Whether another coordinator has the host, or has finished with it: then this ledger does not know what it holds.
+    #[must_use]
+    pub const fn is_anothers(&self) -> bool {
+        matches!(self.reason.kind, ReasonKind::Fenced | ReasonKind::NothingLeft)
+    }
+}
+
 impl Host {
+    /// Whether a newer coordinator has it.
+    pub(super) fn is_taken_away(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.reason.kind == ReasonKind::Fenced)
+    }
+
+    /// What it holds once nothing of the run is left there.
+    #[must_use]
+    pub const fn rest(&self, decision: Option<Decision>) -> Rest {
+        match decision {
+            Some(Decision::Commit) => Rest::New,
+            Some(Decision::Rollback) | None if self.moved => Rest::Old,
+            Some(Decision::Rollback) | None => Rest::Untouched,
+        }
+    }
+
     /// The step that did not end well, if any.
     #[must_use]
     pub const fn trouble(&self) -> Option<&Trouble> {
@@ -62,10 +111,12 @@ impl Host {
     pub fn state(&self, decision: Option<Decision>) -> HostState {
         match (decision, &self.trouble) {
             // Before the decision a host in trouble shows how far it came; the decision follows at once, and ends that trouble.
-            (Some(_), Some(Trouble { step, certainty, .. })) if *step != Step::Clean => match certainty {
-                Certainty::Unknown => HostState::InDoubt,
-                Certainty::Failed => HostState::Inconsistent,
-            },
+            (_, Some(trouble)) if trouble.is_anothers() || (trouble.step != Step::Clean && decision.is_some()) => {
+                match trouble.certainty {
+                    Certainty::Unknown => HostState::InDoubt,
+                    Certainty::Failed => HostState::Inconsistent,
+                }
+            }
             (Some(Decision::Rollback), _) if self.moved => match self.back {
                 Some(Step::Reverify) => HostState::Reverted,
                 _ => HostState::Reverting,
@@ -99,10 +150,16 @@ impl Host {
             (None, Step::Verify) => self.forward == Some(Step::Activate),
             (Some(Decision::Commit), Step::Arm) => self.forward == Some(Step::Stage),
             (Some(Decision::Commit), Step::Cut) => self.forward == Some(Step::Arm),
-            (Some(Decision::Commit), Step::Activate) => self.forward == Some(Step::Cut),
-            (Some(Decision::Commit), Step::Verify) => self.forward == Some(Step::Activate),
+            (Some(Decision::Commit), Step::Activate) => match self.forward {
+                Some(Step::Confirm) => self.proof == Some(Proof::Failed),
+                forward => forward == Some(Step::Cut),
+            },
+            (Some(Decision::Commit), Step::Verify) => match self.forward {
+                Some(Step::Confirm) => matches!(self.proof, Some(Proof::Due | Proof::Told)),
+                forward => forward == Some(Step::Activate),
+            },
             (Some(Decision::Commit), Step::Confirm) => self.forward == Some(Step::Verify),
-            (Some(Decision::Commit), Step::Clean) => self.forward == Some(Step::Confirm),
+            (Some(Decision::Commit), Step::Clean) => self.forward == Some(Step::Confirm) && self.proof.is_none(),
             (Some(Decision::Rollback), Step::Revert) => self.moved && self.back.is_none(),
             (Some(Decision::Rollback), Step::Reactivate) => self.woken && self.back == Some(Step::Revert),
             (Some(Decision::Rollback), Step::Reverify) => {
@@ -126,13 +183,19 @@ impl Host {
         self.entered |= step == Step::Lock;
         self.moved |= step == Step::Cut;
         self.woken |= step == Step::Activate;
+        self.cleaning |= step == Step::Clean;
     }
 
     /// The host said that the step is done.
     pub(super) fn done(&mut self, step: Step) {
         self.doing = None;
         self.lost = false;
+        if step == Step::Verify {
+            self.proof = None;
+        }
         match step {
+            Step::Verify if self.forward == Some(Step::Confirm) => {}
+            Step::Activate if self.forward == Some(Step::Confirm) => self.proof = Some(Proof::Told),
             Step::Lock | Step::Stage | Step::Arm | Step::Cut | Step::Activate | Step::Verify | Step::Confirm => {
                 self.forward = Some(step)
             }
@@ -151,6 +214,19 @@ impl Host {
             self.again += 1;
             self.forward = Some(Step::Stage);
             return;
+        }
+        if step == Step::Clean && certainty == Certainty::Failed && reason.kind == ReasonKind::Fenced {
+            self.cleaning = false;
+        }
+        let anothers = matches!(reason.kind, ReasonKind::Fenced | ReasonKind::NothingLeft);
+        let no = certainty == Certainty::Failed && !anothers;
+        if no && step == Step::Verify && self.forward == Some(Step::Confirm) && self.proof == Some(Proof::Due) {
+            self.proof = Some(Proof::Failed);
+            return;
+        }
+        if step == Step::Lock && certainty == Certainty::Failed && reason.kind == ReasonKind::HostLocked {
+            // Another run holds it: nothing of this one is there.
+            self.entered = false;
         }
         if step == Step::Reverify && certainty == Certainty::Failed && !self.woken {
             // Nobody told its services of the new content, and they may have it all the same: a host that started again in between. So
@@ -192,6 +268,20 @@ impl Host {
         // It was being brought forward again, and may have gone back by itself meanwhile: every step of that way may be repeated.
         if decision == Some(Decision::Commit) && matches!(self.forward, Some(Step::Arm | Step::Cut | Step::Activate)) {
             self.forward = Some(Step::Stage);
+        }
+        // Since it was proved somebody with a copy of this ledger may have brought it forward again, and have come to its cut only. Where it
+        // is decided it hears that first: it may have gone back.
+        match decision {
+            None if self.forward == Some(Step::Verify) => self.forward = Some(Step::Activate),
+            Some(Decision::Commit) if self.forward == Some(Step::Verify) || self.proof.is_some() => {
+                self.proof = Some(Proof::Due);
+            }
+            // Or have brought it forward and begun to take it back. If its services take the old value they need not be told again.
+            Some(Decision::Rollback) if self.back == Some(Step::Reverify) && !self.cleaning => {
+                self.back = Some(Step::Revert);
+                self.woken = false;
+            }
+            _ => {}
         }
     }
 }

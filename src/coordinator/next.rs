@@ -34,10 +34,15 @@ impl Run {
         if let Some(verdict) = self.verdict {
             return Next::Ended(verdict);
         }
+        if self.hosts.values().any(Host::is_taken_away) {
+            return self.next_of_another();
+        }
         match self.decision {
             None if self.found.is_some() => self.next_found(),
             None => self.next_forward(),
-            Some(Decision::Commit) if self.all_confirmed() => self.next_of(&[Step::Clean]),
+            Some(Decision::Commit) if self.all_confirmed() => {
+                self.next_of(&[Step::Activate, Step::Verify, Step::Clean])
+            }
             // A host that had gone back before it heard of the decision is brought forward again. Until everybody has heard of it nobody
             // is cleaned: should this ledger be lost, a confirmed host is all that tells of the decision.
             Some(Decision::Commit) => {
@@ -45,6 +50,14 @@ impl Run {
             }
             Some(Decision::Rollback) => self.next_of(&[Step::Revert, Step::Reactivate, Step::Reverify, Step::Clean]),
         }
+    }
+
+    /// A newer coordinator goes on with this run, and will have all its hosts: what is done from here on, only it should do.
+    fn next_of_another(&self) -> Next {
+        if self.hosts.values().any(|host| host.doing.is_some()) {
+            return if self.decision.is_none() { Next::Hurry } else { Next::Wait };
+        }
+        Next::Record(Event::RunEnded { verdict: Verdict::Inconsistent })
     }
 
     /// The journal was lost: what the hosts say decides.
@@ -165,6 +178,12 @@ impl Host {
     #[must_use]
     pub const fn left_over(&self) -> bool {
         self.entered && !self.clean
+    }
+
+    /// Whether it may have been cleaned, as far as that was asked for.
+    #[must_use]
+    pub const fn may_be_cleaned(&self) -> bool {
+        self.cleaning
     }
 
     /// Whether the new content may be in place, or may have been.

@@ -262,6 +262,12 @@ impl Run {
         self.verdict
     }
 
+    /// Whether its journal was lost, and this one begins with what the hosts said.
+    #[must_use]
+    pub const fn is_rebuilt(&self) -> bool {
+        self.found.is_some()
+    }
+
     /// What it rehearses, if it is a drill.
     #[must_use]
     pub const fn drill(&self) -> Option<&Drill> {

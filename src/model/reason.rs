@@ -99,6 +99,8 @@ reasons! {
     HostLocked = "host-locked",
     /// The host has seen a newer coordinator of this run.
     Fenced = "fenced",
+    /// The host has nothing of this run any more: another coordinator has ended it there, or the host was set up anew.
+    NothingLeft = "nothing-left",
     /// Nobody confirmed the host in time, so it went back by itself.
     Fired = "fired",
     // Files and databases.

@@ -39,7 +39,10 @@ pub const fn hint(kind: ReasonKind) -> Option<&'static str> {
             "another run holds the host: resume it where it was begun; if what began it is lost: lockturn resume --from-hosts"
         }
         K::Fenced => {
-            "another coordinator has taken this run up: go on where it remembers it, not with this state directory; or the host was set up anew"
+            "another coordinator has taken this run up: go on where it remembers it; if it has ended there without an end of the run, resume here once more"
+        }
+        K::NothingLeft => {
+            "another coordinator has ended the run there: go on where it remembers it, not with this state directory; or the host was set up anew"
         }
         K::Fired => "the coordinator was away for longer than the lease; a longer `rollout: lease:` gives it more time",
         K::Missing => "the playbook names something that the host does not have",

@@ -103,7 +103,7 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
     // Where another coordinator has been, this one does not know what there is to be mended.
     let fenced = |name: &HostName| {
         let trouble = run.hosts().get(name).and_then(Host::trouble);
-        trouble.is_some_and(|trouble| trouble.reason.kind == ReasonKind::Fenced)
+        trouble.is_some_and(|trouble| trouble.is_anothers())
     };
     let ours = troubles.iter().filter(|(name, ..)| !fenced(name));
     let by_hand = ours.map(|(name, _, step, _)| (name.clone(), to_paste(id, plan, name, &[*step])));

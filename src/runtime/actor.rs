@@ -13,6 +13,7 @@ use crate::model::{Activation, Become, HostName, Millis, Reason, ReasonKind, Run
 use crate::ssh::{Connection, Connector, Endpoint, ExecReader, ExecWriter, HowEnded};
 
 use super::lease::{HeldLease, Lease};
+use super::take::Announced;
 use super::{clock, random};
 
 /// How long a step that only moves files and talks to a database may take: a disk that syncs slowly, a database that is busy.
@@ -56,6 +57,8 @@ pub struct Actor {
     /// Whether the host was taken for this run. A new session then takes it first: only the newest one may change anything, and what
     /// an earlier one left hanging is ended.
     taken: bool,
+    /// Whether it is still to be taken for a run that is taken up.
+    left_to_take: Option<Announced>,
     /// Whether a host that starts again is waited for.
     patient: bool,
     /// Until when an armed host waits for us.
@@ -82,6 +85,7 @@ impl Actor {
             cancel,
             live: None,
             taken: false,
+            left_to_take: None,
             patient: false,
             lease: HeldLease::default(),
         }
@@ -91,6 +95,41 @@ impl Actor {
     #[must_use]
     pub const fn who(&self) -> &Who {
         &self.who
+    }
+
+    /// The run.
+    #[must_use]
+    pub const fn run(&self) -> &RunId {
+        &self.run
+    }
+
+    /// What was announced about a host that is still to be taken for a run that is taken up.
+    #[must_use]
+    pub const fn left_to_take(&self) -> Option<Announced> {
+        self.left_to_take
+    }
+
+    /// From here on it is still to be taken, or is not any more.
+    pub const fn leave_to_take(&mut self, announced: Option<Announced>) {
+        self.left_to_take = announced;
+    }
+
+    /// The ledger says that it is ours: where it is not, nothing is done there.
+    pub async fn is_ours(&mut self) {
+        self.taken = true;
+        self.hang_up().await;
+    }
+
+    /// It has nothing of the run: from here on it is asked as any other host is.
+    pub async fn is_nobodys(&mut self) {
+        self.taken = false;
+        self.hang_up().await;
+    }
+
+    /// Whether another coordinator has it, or has finished with it.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.fenced.is_some())
     }
 
     /// From here on a host that is not there now is waited for a while, or not: worth it where it keeps nobody waiting, because the run
@@ -270,11 +309,11 @@ impl Actor {
     /// The connection, for probes that speak from the host itself.
     ///
     /// # Errors
-    /// Why there is none.
-    pub async fn connection(&mut self) -> Result<&Connection, Reason> {
-        self.connect().await?;
+    /// Why there is none, or that the host is another coordinator's.
+    pub async fn connection(&mut self) -> Result<&Connection, CallError> {
+        self.connect().await.map_err(CallError::Lost)?;
         let live = self.live.as_ref().expect("it is connected");
-        live.fenced.clone().map_or(Ok(&live.connection), Err)
+        live.fenced.clone().map_or(Ok(&live.connection), |reason| Err(CallError::Refused(reason)))
     }
 
     /// Does not talk to the host any more, until it is asked something again.

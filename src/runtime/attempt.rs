@@ -35,7 +35,7 @@ pub(super) async fn attempt(
         }
         Check::Http { method, url, headers, body, .. } => {
             let request = build(planned, method, url, headers, body, value).map_err(CallError::Refused)?;
-            let connection = actor.connection().await.map_err(CallError::Lost)?;
+            let connection = actor.connection().await?;
             let began = Instant::now();
             let opened = tokio::time::timeout(limit, connection.forward(&request.url.host, request.url.port)).await;
             match opened.unwrap_or(Err(ForwardError::Late(limit))) {

@@ -31,7 +31,7 @@ pub enum Outcome {
 /// Whoever can do a step on a host.
 pub trait Perform {
     /// Begins a step. The future owns all that it needs; it is bounded in time by itself.
-    fn begin(&mut self, host: &HostName, step: Step) -> BoxFuture<'static, Outcome>;
+    fn begin(&mut self, run: &Run, host: &HostName, step: Step) -> BoxFuture<'static, Outcome>;
 
     /// The run goes back whatever the steps under way find: those that only look may end at once.
     fn hurry(&mut self);
@@ -145,7 +145,7 @@ pub async fn drive(
                 let began = hosts.iter().map(|host| Event::StepBegan { host: host.clone(), step }).collect();
                 commit(id, run, voices, began)?;
                 for host in hosts {
-                    let doing = performer.begin(&host, step);
+                    let doing = performer.begin(run, &host, step);
                     steps.spawn(async move { (host, step, guarded(doing).await) });
                 }
                 continue;

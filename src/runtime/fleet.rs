@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::coordinator::{Rest, Run};
 use crate::inventory::{Host, Inventory, Jump};
 use crate::model::{Become, Drill, Event, FingerprintKey, HostName, Reason, ReasonKind, RunId, Step};
 use crate::plan::Draft;
@@ -247,11 +248,13 @@ impl Fleet {
 }
 
 impl Perform for Fleet {
-    fn begin(&mut self, host: &HostName, step: Step) -> BoxFuture<'static, Outcome> {
+    fn begin(&mut self, run: &Run, host: &HostName, step: Step) -> BoxFuture<'static, Outcome> {
         let (Some(actor), Some(work)) = (self.actors.get(host).cloned(), self.works.get(host).cloned()) else {
             let reason = Reason::new(ReasonKind::Missing, format!("`{host}` is in the plan and not in the inventory"));
             return Box::pin(async { Outcome::Unknown(reason) });
         };
+        let rest = run.hosts().get(host).map_or(Rest::Untouched, |known| known.rest(run.decision()));
+        let work = Work { rest, ..work };
         let drilled = self.silence.as_mut().and_then(|silence| silence.instead(&self.actors, &work, host, step));
         if let Some(doing) = drilled {
             return doing;

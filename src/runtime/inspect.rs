@@ -102,7 +102,7 @@ pub async fn inspect(
 }
 
 /// What is in the way: this place, or the whole host.
-enum Problem {
+pub(super) enum Problem {
     Place(Reason),
     Host(Reason),
 }
@@ -122,9 +122,9 @@ impl From<Reason> for Problem {
     }
 }
 
-type FileRead = ((String, crate::model::Fingerprint), Content, Vec<Secret>);
+pub(super) type FileRead = ((String, crate::model::Fingerprint), Content, Vec<Secret>);
 
-async fn read_file(
+pub(super) async fn read_file(
     actor: &mut Actor,
     request: &Request<'_>,
     keys: &[Option<&str>],
@@ -140,7 +140,7 @@ async fn read_file(
     Ok(((file.real_path, fingerprint), Content { bytes: Arc::new(file.content), sha256 }, values))
 }
 
-async fn read_rows(actor: &mut Actor, file: &str, rows: &[(&str, &str)]) -> Result<Vec<Secret>, Problem> {
+pub(super) async fn read_rows(actor: &mut Actor, file: &str, rows: &[(&str, &str)]) -> Result<Vec<Secret>, Problem> {
     let unusable = |error: crate::host::SqlError| Reason::new(ReasonKind::Unclear, error.to_string());
     let sql = inspect_sql(rows.iter().copied()).map_err(unusable)?;
     let printed = actor.call(&Request::Sqlite { file, sql: &sql }, STEP_MAX).await?;
@@ -151,7 +151,7 @@ async fn read_rows(actor: &mut Actor, file: &str, rows: &[(&str, &str)]) -> Resu
     Ok(named.collect::<Result<_, _>>()?)
 }
 
-async fn read_command(actor: &mut Actor, words: &[String]) -> Result<Secret, Problem> {
+pub(super) async fn read_command(actor: &mut Actor, words: &[String]) -> Result<Secret, Problem> {
     let input = Secret::new(Vec::new());
     let request = Request::Command { seconds: READ_SECONDS, words, input: &input };
     let output = CommandOutput::parse(&actor.call(&request, STEP_MAX).await?)?;

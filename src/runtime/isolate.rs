@@ -258,7 +258,7 @@ fn ways(plan: &IsolationPlan, peer: &HostName) -> Vec<Reached> {
 async fn answers(actor: &mut Actor, way: &Reached) -> Result<bool, CallError> {
     let address = way.address.to_string();
     if let Some(port) = way.port {
-        let connection = actor.connection().await.map_err(CallError::Lost)?;
+        let connection = actor.connection().await?;
         let opened = tokio::time::timeout(ANSWER_MAX, connection.forward(&address, port)).await;
         return Ok(matches!(opened, Ok(Ok(_))));
     }

@@ -3,12 +3,9 @@
 use crate::host::{CallError, Held, Request, Which};
 use crate::model::{Found, Reason, ReasonKind, RunId, Secret, Share, Stands, harmless};
 
-use super::Vault;
 use super::actor::{Actor, STEP_MAX};
 use super::step::{KEPT, KEPT_PLAN};
-
-/// No coordinator has a greater number: a host's shell counts with 64 bits and a sign, and another one must come after it.
-const EPOCH_MAX: u64 = 1 << 60;
+use super::{Vault, epoch};
 
 /// A host that has had more sessions is not telling the truth, and could go on for ever.
 const SESSIONS_MAX: u64 = 10_000;
@@ -94,7 +91,7 @@ async fn newest_epoch(actor: &mut Actor) -> Result<u64, Reason> {
 fn epoch_of(session: &Secret) -> Result<u64, Reason> {
     let text = std::str::from_utf8(session.expose()).unwrap_or_default();
     let epoch = text.split_whitespace().next().and_then(|word| word.parse().ok());
-    epoch.filter(|epoch| *epoch < EPOCH_MAX).ok_or_else(|| broken("the number of a coordinator"))
+    epoch.filter(|number| *number < epoch::MAX).ok_or_else(|| broken("the number of a coordinator"))
 }
 
 /// What the host keeps under this name.

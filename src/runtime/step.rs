@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::coordinator::Rest;
 use crate::edit;
 use crate::host::{CallError, CommandOutput, Request, ScriptKind, SqlRow, stage_sql};
 use crate::model::{
@@ -13,6 +14,8 @@ use crate::model::{
 use super::actor::{Actor, STEP_MAX};
 use super::drive::Outcome;
 use super::inspect::Content;
+use super::rest::{Prints, clean, revert};
+use super::take::{take_first, told_apart};
 use super::vault::{Pair, Vault};
 use super::veil::veil;
 use super::verify::{Direction, Verifier, keep_waiting};
@@ -37,6 +40,10 @@ pub struct Work {
     pub values: Arc<BTreeMap<ValueId, PlannedValue>>,
     /// The values of the run.
     pub vault: Arc<Vault>,
+    /// How its values are recognised.
+    pub prints: Arc<Prints>,
+    /// What the host holds once it is cleaned.
+    pub rest: Rest,
     /// The contents that inspect read there.
     pub contents: Arc<BTreeMap<usize, Content>>,
     /// How long an armed host waits.
@@ -48,7 +55,23 @@ pub struct Work {
 /// Does one step on one host.
 pub async fn perform(actor: &mut Actor, work: &Work, step: Step) -> Outcome {
     actor.be_patient(matches!(step, Step::Confirm | Step::Revert | Step::Clean));
-    let done = match step {
+    let done = match take_first(actor, work.lease).await {
+        Ok(()) => ask(actor, work, step).await,
+        Err(error) => Err(error),
+    };
+    let done = match done {
+        Err(error) if error.reason().kind == ReasonKind::Fenced => Err(told_apart(actor, error).await),
+        done => done,
+    };
+    match done {
+        Ok(()) => Outcome::Done,
+        Err(CallError::Refused(reason)) => Outcome::Failed(veil(reason, work.values())),
+        Err(CallError::Lost(reason)) => Outcome::Unknown(veil(reason, work.values())),
+    }
+}
+
+async fn ask(actor: &mut Actor, work: &Work, step: Step) -> Result<(), CallError> {
+    match step {
         Step::Lock => lock(actor, work).await,
         Step::Stage => stage(actor, work).await,
         Step::Arm => actor.arm(work.lease, &work.plan.activate).await,
@@ -58,13 +81,8 @@ pub async fn perform(actor: &mut Actor, work: &Work, step: Step) -> Outcome {
         Step::Verify => work.verifier.verify(actor, work, Direction::Forward).await,
         Step::Reverify => work.verifier.verify(actor, work, Direction::Back).await,
         Step::Confirm => plain(actor, &Request::Confirm).await,
-        Step::Revert => revert(actor).await,
-        Step::Clean => plain(actor, &Request::Clean).await,
-    };
-    match done {
-        Ok(()) => Outcome::Done,
-        Err(CallError::Refused(reason)) => Outcome::Failed(veil(reason, work.values())),
-        Err(CallError::Lost(reason)) => Outcome::Unknown(veil(reason, work.values())),
+        Step::Revert => revert(actor, work).await,
+        Step::Clean => clean(actor, work).await,
     }
 }
 
@@ -165,10 +183,4 @@ async fn activate(actor: &mut Actor, work: &Work, direction: Direction) -> Resul
         }
     }
     Ok(())
-}
-
-async fn revert(actor: &mut Actor) -> Result<(), CallError> {
-    // A host that died in the middle may be locked by an older epoch of this run: take it again, then go back.
-    plain(actor, &Request::LockAgain).await?;
-    plain(actor, &Request::Revert).await
 }

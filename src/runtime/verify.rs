@@ -163,7 +163,7 @@ pub(super) async fn lacks(actor: &mut Actor, program: &str) -> Result<Option<Rea
 /// A service that does not listen just now may do so later; a server that forwards nothing needs the host's curl.
 async fn unreachable_by_http(actor: &mut Actor, url: &str) -> Result<Option<Reason>, Reason> {
     let Ok(url) = Url::parse(url) else { return Ok(None) };
-    match actor.connection().await?.forward(&url.host, url.port).await {
+    match actor.connection().await.map_err(|error| error.reason().clone())?.forward(&url.host, url.port).await {
         Err(ForwardError::Prohibited) if lacks(actor, "curl").await?.is_some() => Ok(Some(no_way())),
         Ok(_) | Err(_) => Ok(None),
     }

@@ -8,6 +8,7 @@ mod changed;
 mod check;
 mod contained;
 mod coordinator;
+mod copies;
 mod damaged;
 mod demo;
 mod docs;
@@ -45,6 +46,7 @@ mod stopped;
 #[path = "../support/fleet.rs"]
 mod support;
 mod three_am;
+mod unanswered;
 mod unheard;
 mod waived;
 mod walls;

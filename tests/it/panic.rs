@@ -22,7 +22,7 @@ const VALUE: &[u8] = b"a-value-that-nobody-may-see-00000000000000000000";
 struct Buggy;
 
 impl Perform for Buggy {
-    fn begin(&mut self, host: &HostName, step: Step) -> BoxFuture<'static, Outcome> {
+    fn begin(&mut self, _run: &Run, host: &HostName, step: Step) -> BoxFuture<'static, Outcome> {
         let bug = host.as_str() == "worker-1" && step == Step::Verify;
         let value = Secret::new(VALUE.to_vec());
         Box::pin(async move {

@@ -6,11 +6,11 @@
 use std::collections::HashSet;
 use std::sync::Mutex;
 
-use lockturn::coordinator::{Host as RunHost, Next, Run};
+use lockturn::coordinator::{Host as RunHost, Next, Rest, Run};
 use lockturn::model::{Certainty, Decision, Event, HostName, Plan, Reason, ReasonKind, Step};
 use stateright::{Model, Property};
 
-use crate::host::{Answer, Asker, Bug, Host};
+use crate::host::{Answer, Asker, Bug, Content, Host};
 use crate::plan;
 
 /// What a coordinator believes of a host's lease (`src/runtime/lease.rs`).
@@ -37,6 +37,8 @@ pub(crate) enum Ask {
 pub(crate) struct Seat {
     pub(crate) asks: Option<Ask>,
     pub(crate) taken: bool,
+    /// The run was taken up, and this host is still to be looked at and taken (`src/runtime/take.rs`).
+    pub(crate) left_to_take: bool,
     /// The connection is gone: the next request begins a new session, and takes the host again if it had been taken.
     pub(crate) broken: bool,
     pub(crate) lease: Lease,
@@ -47,7 +49,9 @@ pub(crate) struct Seat {
 pub(crate) struct Coordinator {
     /// What is durable; the process knows nothing else.
     pub(crate) run: Run,
-    pub(crate) epoch: u8,
+    /// How often this ledger was taken up, and twice that as the greater part of the number that hosts compare; who of two with the same
+    /// count has the greater number is drawn (`src/runtime/epoch.rs`).
+    pub(crate) epoch: u16,
     pub(crate) alive: bool,
     pub(crate) seats: Vec<Seat>,
 }
@@ -96,8 +100,10 @@ pub(crate) enum Move {
 pub(crate) struct Fleet {
     pub(crate) plan: Plan,
     pub(crate) names: Vec<HostName>,
-    /// The last epoch: how often a run is taken up, and one more.
-    pub(crate) epochs: u8,
+    /// How often a ledger is taken up, and one more.
+    pub(crate) epochs: u16,
+    /// Who draws the greater number.
+    pub(crate) greater: usize,
     /// Whether the state directory may be copied while its coordinator lives.
     pub(crate) copies: bool,
     /// How much goes wrong at most: answers that are lost, processes that die, switches that fire.
@@ -112,12 +118,22 @@ impl Fleet {
     pub(crate) fn new(hosts: usize, faults: u8, bug: Bug, properties: fn() -> Vec<Property<Self>>) -> Self {
         let plan = plan::of(hosts);
         let names = plan.hosts.keys().cloned().collect();
-        Self { plan, names, epochs: 2, copies: false, faults, bug, properties, mended: Mutex::default() }
+        Self { plan, names, epochs: 2, greater: 1, copies: false, faults, bug, properties, mended: Mutex::default() }
     }
 
     pub(crate) const fn with_copies(mut self) -> Self {
         self.copies = true;
         self
+    }
+
+    /// The other one of two that took up two copies has the greater number.
+    pub(crate) const fn first_is_greater(mut self) -> Self {
+        self.greater = 0;
+        self
+    }
+
+    fn number(&self, count: u16, who: usize) -> u16 {
+        2 * count + u16::from(who == self.greater)
     }
 }
 
@@ -127,11 +143,12 @@ impl Model for Fleet {
 
     fn init_states(&self) -> Vec<State> {
         let run = Run::replay(&self.plan, &plan::until_armed(&self.plan)).expect("what is recorded is legal");
-        let seat = Seat { asks: None, taken: true, broken: false, lease: Lease::Holds };
+        let seat = Seat { asks: None, taken: true, left_to_take: false, broken: false, lease: Lease::Holds };
         let seats = vec![seat; self.names.len()];
+        let first = self.number(1, 0);
         let mut first = State {
-            hosts: vec![Host::armed(); self.names.len()],
-            coordinators: vec![Coordinator { run, epoch: 1, alive: true, seats }],
+            hosts: vec![Host::armed(first); self.names.len()],
+            coordinators: vec![Coordinator { run, epoch: first, alive: true, seats }],
             faults: self.faults,
             decided_late: false,
             stale: false,
@@ -160,10 +177,7 @@ impl Model for Fleet {
             if coordinator.alive && coordinator.run.verdict().is_none() {
                 moves.push(Move::Crash(c));
             }
-            if coordinator.epoch < self.epochs
-                && state.coordinators.len() == 1
-                && coordinator.resumed(&self.names).is_some()
-            {
+            if coordinator.epoch / 2 < self.epochs && coordinator.resumed(&self.names).is_some() {
                 moves.push(Move::TakeUp(c));
             }
             if self.copies && state.coordinators.len() == 1 && coordinator.alive {
@@ -203,7 +217,9 @@ impl Model for Fleet {
             Move::TakeUp(c) => state.coordinators[c] = state.coordinators[c].resumed(&self.names)?,
             Move::Copy(c) => {
                 let copied = Coordinator { alive: false, ..state.coordinators[c].clone() };
-                state.coordinators.push(copied.resumed(&self.names)?);
+                let copied = copied.resumed(&self.names)?;
+                let epoch = self.number(copied.epoch / 2, state.coordinators.len());
+                state.coordinators.push(Coordinator { epoch, ..copied });
             }
             Move::Fire(h) => state.fire(h, self.bug),
             Move::GoBack(h) => state.hosts[h].go_back(),
@@ -258,11 +274,12 @@ impl Coordinator {
         let seat = |name| Seat {
             asks: involved(name).then_some(Ask::Recover),
             taken: false,
+            left_to_take: involved(name),
             broken: false,
             lease: Lease::None,
         };
         let seats = names.iter().map(seat).collect();
-        Some(Self { run, epoch: self.epoch + 1, alive: true, seats })
+        Some(Self { run, epoch: self.epoch + 2, alive: true, seats })
     }
 }
 
@@ -306,28 +323,74 @@ impl State {
         let seat = &mut self.coordinators[c].seats[h];
         // `Actor::open`, and `revert` of `step.rs`.
         let fenced = seat.broken && seat.taken && self.hosts[h].lock(asker, bug).is_err();
-        // Whether there is something to clean the host itself knows.
-        if fenced && ask != Ask::Step(Step::Clean) {
+        // Whether there is something to clean, or to take back, the host itself knows.
+        if fenced && !matches!(ask, Ask::Step(Step::Clean | Step::Revert)) {
             return Some(Err(ReasonKind::Fenced));
         }
         seat.broken = false;
-        let locks = matches!(ask, Ask::Recover | Ask::Step(Step::Revert));
-        if locks {
-            if let Err(no) = self.hosts[h].lock(asker, bug) {
-                return Some(Err(no));
-            }
-            seat.taken = true;
+        if seat.left_to_take
+            && let Err(no) = self.take(c, h, bug)
+        {
+            return Some(Err(no));
         }
-        // `keep_waiting`; and `recover` asks a host that it has taken to wait.
-        if (forward && seat.lease == Lease::Over) || ask == Ask::Recover {
+        if ask == Ask::Step(Step::Revert)
+            && let Err(no) = self.hosts[h].lock(asker, bug)
+        {
+            // `revert` of `src/runtime/rest.rs`
+            let back = self.hosts[h].holder.is_none() && self.hosts[h].file == Content::Old;
+            let seat = &mut self.coordinators[c].seats[h];
+            seat.taken &= !back;
+            return Some(if back { Ok(()) } else { Err(no) });
+        }
+        let seat = &mut self.coordinators[c].seats[h];
+        seat.taken |= ask == Ask::Step(Step::Revert);
+        // `keep_waiting`.
+        if forward && seat.lease == Lease::Over {
             let renewed = self.hosts[h].renew(asker, bug);
             seat.lease = if renewed.is_ok() { Lease::Holds } else { Lease::None };
-            if forward && renewed.is_err() {
+            if renewed.is_err() {
                 return Some(renewed);
             }
         }
         let Ask::Step(step) = ask else { return Some(Ok(())) };
+        if step == Step::Clean {
+            return Some(self.clean(c, h, bug));
+        }
         Some(self.perform(h, asker, step, bug))
+    }
+
+    /// `take_first`: looked at, then taken and asked to wait. (That it is looked at once more is one moment here.)
+    fn take(&mut self, c: usize, h: usize, bug: Bug) -> Answer {
+        let asker = self.asker(c);
+        let (host, coordinator) = (&mut self.hosts[h], &mut self.coordinators[c]);
+        let known = coordinator.run.hosts().values().nth(h).expect("there are as many");
+        let stays = coordinator.run.decision() == Some(Decision::Commit);
+        if (host.confirmed && !stays) || (host.staged && host.file == Content::New && !known.moved()) {
+            return Err(ReasonKind::Fenced);
+        }
+        let seat = &mut coordinator.seats[h];
+        match host.lock(asker, bug) {
+            // Nothing of the run is there: from here on nothing is done but to look for what is to be cleaned.
+            Err(_) if host.holder.is_none() => seat.broken = true,
+            Err(newer) => return Err(newer),
+            Ok(()) => seat.lease = if host.renew(asker, bug).is_ok() { Lease::Holds } else { Lease::None },
+        }
+        (seat.left_to_take, seat.taken) = (false, true);
+        Ok(())
+    }
+
+    /// `clean` of `src/runtime/rest.rs`: where nothing of the run is there it is looked at what the host holds.
+    fn clean(&mut self, c: usize, h: usize, bug: Bug) -> Answer {
+        let asker = self.asker(c);
+        let held = self.hosts[h].lock(asker, bug).is_ok();
+        self.perform(h, asker, Step::Clean, bug)?;
+        let run = &self.coordinators[c].run;
+        let known = run.hosts().values().nth(h).expect("there are as many");
+        let right = match known.rest(run.decision()) {
+            Rest::New => self.hosts[h].file == Content::New,
+            Rest::Old | Rest::Untouched => self.hosts[h].file == Content::Old,
+        };
+        if held || right || bug == Bug::BlindClean { Ok(()) } else { Err(ReasonKind::Fenced) }
     }
 
     fn perform(&mut self, h: usize, asker: Asker, step: Step, bug: Bug) -> Answer {
@@ -381,8 +444,13 @@ impl State {
         let failed = |host, certainty, kind| Event::StepFailed { host, step, certainty, reason: Reason::new(kind, "") };
         let event = match answer {
             Some(Ok(())) => Event::StepDone { host, step },
-            // A run asks of a reason only whether the host had gone back by itself.
+            // A run asks of a reason only whether the host had gone back by itself, and whether it is another's.
             Some(Err(ReasonKind::Fired)) => failed(host, Certainty::Failed, ReasonKind::Fired),
+            // `told_apart`
+            Some(Err(ReasonKind::Fenced)) if self.hosts[h].holder.is_none() => {
+                failed(host, Certainty::Failed, ReasonKind::NothingLeft)
+            }
+            Some(Err(ReasonKind::Fenced)) => failed(host, Certainty::Failed, ReasonKind::Fenced),
             Some(Err(_)) => failed(host, Certainty::Failed, ReasonKind::Unclear),
             None => failed(host, Certainty::Unknown, ReasonKind::ConnectionLost),
         };
@@ -395,7 +463,8 @@ impl State {
             let asked = self.coordinators[c].seats[h].asks.take();
             self.leave_behind(c, h, asked, bug);
             // What a process that is dead believed is gone with it.
-            self.coordinators[c].seats[h] = Seat { asks: None, taken: false, broken: false, lease: Lease::None };
+            self.coordinators[c].seats[h] =
+                Seat { asks: None, taken: false, left_to_take: false, broken: false, lease: Lease::None };
         }
     }
 

@@ -17,6 +17,8 @@ pub(crate) enum Bug {
     NoEpochCheck,
     /// A lease is believed for longer than the host keeps it.
     LongLease,
+    /// Whoever finds nothing to clean says that it is done, whoever did it.
+    BlindClean,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,7 +31,7 @@ pub(crate) enum Content {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Asker {
     pub(crate) who: usize,
-    pub(crate) epoch: u8,
+    pub(crate) epoch: u16,
 }
 
 /// The host's side of one answer.
@@ -55,7 +57,7 @@ pub(crate) struct Host {
 
 impl Host {
     /// One that the first coordinator has locked, staged and armed.
-    pub(crate) fn armed() -> Self {
+    pub(crate) fn armed(epoch: u16) -> Self {
         Self {
             file: Content::Old,
             running: Content::Old,
@@ -64,7 +66,7 @@ impl Host {
             back: false,
             confirmed: false,
             staged: true,
-            holder: Some(Asker { who: 0, epoch: 1 }),
+            holder: Some(Asker { who: 0, epoch }),
             late: BTreeSet::new(),
         }
     }
@@ -88,7 +90,7 @@ impl Host {
         Ok(())
     }
 
-    pub(crate) fn epoch(&self) -> u8 {
+    pub(crate) fn epoch(&self) -> u16 {
         self.holder.map_or(0, |holder| holder.epoch)
     }
 
@@ -188,7 +190,7 @@ impl Host {
             self.ours(by, bug)?;
         }
         // Whoever cleans may know less than this host does.
-        if self.staged && self.file == Content::New && !self.confirmed && !self.back {
+        if self.file == Content::New && (self.armed || (self.fired && !self.back)) {
             return Err(ReasonKind::Changed);
         }
         // The files `fired` and `confirmed` go too; whether it had fired tells nobody anything any more.

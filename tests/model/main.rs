@@ -52,17 +52,17 @@ fn finds_with_a_bug(bug: Bug, properties: &[&'static str]) {
 
 #[test]
 fn two_hosts_and_any_three_faults() {
-    assert_eq!(explore(Fleet::new(2, 3, Bug::None, always_and_sometimes)), 36_688);
+    assert_eq!(explore(Fleet::new(2, 3, Bug::None, always_and_sometimes)), 36_380);
 }
 
 #[test]
 fn three_hosts_and_any_two_faults() {
-    assert_eq!(explore(Fleet::new(3, 2, Bug::None, always_and_sometimes)), 40_170);
+    assert_eq!(explore(Fleet::new(3, 2, Bug::None, always_and_sometimes)), 40_386);
 }
 
 #[test]
 fn four_hosts_and_any_one_fault() {
-    assert_eq!(explore(Fleet::new(4, 1, Bug::None, always)), 7_481);
+    assert_eq!(explore(Fleet::new(4, 1, Bug::None, always)), 7_446);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_switch_that_is_taken_away_without_a_look_is_missed() {
 
 #[test]
 fn a_host_that_obeys_whoever_speaks_is_found() {
-    finds_with_a_bug(Bug::NoEpochCheck, &[SINGLE_WRITER, NO_DEAD_SECRET]);
+    finds_with_a_bug(Bug::NoEpochCheck, &[SINGLE_WRITER]);
 }
 
 #[test]
@@ -89,12 +89,23 @@ fn a_lease_that_is_believed_for_too_long_is_found() {
 /// differently; hosts obey the newer one, a confirmed host stays, and what either says at its end is true.
 #[test]
 fn two_copies_of_the_ledger_and_no_fault() {
-    assert_eq!(explore(Fleet::new(2, 0, Bug::None, of_copies).with_copies()), 1_940);
+    assert_eq!(explore(Fleet::new(2, 0, Bug::None, of_copies).with_copies()), 2_616);
 }
 
-/// What hosts cannot make good: the older one has gone back and proved it, the newer one comes forward again and cleans everything
-/// away; then the older one finds nothing left to clean, and says `rolled-back`. So a state directory is moved, not copied.
+/// Nor does one that lost an answer, or was away for too long, say at its end what the other one has made untrue.
 #[test]
-fn two_copies_of_the_ledger_and_one_fault_may_end_in_a_wrong_word() {
-    finds(Fleet::new(2, 1, Bug::None, of_copies).with_copies(), NO_DEAD_SECRET);
+fn two_copies_of_the_ledger_and_any_one_fault() {
+    assert_eq!(explore(Fleet::new(2, 1, Bug::None, of_copies).with_copies()), 228_829);
+}
+
+#[test]
+fn two_copies_of_the_ledger_and_any_one_fault_where_the_first_draws_the_greater_number() {
+    assert_eq!(explore(Fleet::new(2, 1, Bug::None, of_copies).with_copies().first_is_greater()), 348_217);
+}
+
+/// The older one has gone back and proved it, the newer one comes forward again and cleans everything away; then the older one finds
+/// nothing left to clean, and must not say `rolled-back`.
+#[test]
+fn one_who_believes_that_nothing_was_there_to_be_cleaned_is_found() {
+    finds(Fleet::new(2, 1, Bug::BlindClean, of_copies).with_copies(), NO_DEAD_SECRET);
 }

@@ -87,7 +87,7 @@ pub(crate) fn always_and_sometimes() -> Vec<Property<Fleet>> {
 }
 
 fn is_taken_up(state: &State) -> bool {
-    state.coordinators[0].epoch > 1
+    state.coordinators[0].epoch / 2 > 1
 }
 
 fn ended(state: &State, verdict: Verdict) -> bool {

@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use lockturn::coordinator::Rest;
 use lockturn::host::CallError;
 use lockturn::inventory::Inventory;
 use lockturn::model::{
-    Become, Check, Common, Expect, HostPlan, Millis, PLAN_VERSION, PlannedProbe, Probe, ReasonKind, Secret, Strategy,
-    Switch, Unreachable, ValueId,
+    Become, Check, Common, Expect, FingerprintKey, HostPlan, Millis, PLAN_VERSION, PlannedProbe, Probe, ReasonKind,
+    Secret, Strategy, Switch, Unreachable, ValueId,
 };
 use lockturn::runtime::actor::{Actor, Who};
+use lockturn::runtime::rest::Prints;
 use lockturn::runtime::step::Work;
 use lockturn::runtime::verify::{Direction, Verifier};
 use lockturn::runtime::{Pair, Surroundings, Vault};
@@ -153,6 +155,8 @@ fn work(probe: PlannedProbe) -> Work {
         values: Arc::new(BTreeMap::new()),
         plan: Arc::new(plan),
         vault: Arc::new(vault),
+        prints: Arc::new(Prints { key: Arc::new(FingerprintKey::new([0; 32])), new: BTreeMap::new() }),
+        rest: Rest::Untouched,
         contents: Arc::new(BTreeMap::new()),
         lease: Millis::from_secs(60),
         verifier: Verifier { notes, futile: CancellationToken::new() },
