@@ -8,6 +8,7 @@ use lockturn::runtime::lease::{HeldLease, Lease};
 
 use super::host::Content;
 use super::kernel::Machine;
+use super::mutants::Mutant;
 use super::wire::{Line, NoAnswer, Reply, Request, is_reachable};
 use super::world::World;
 
@@ -29,21 +30,44 @@ pub(crate) enum CallError {
     Lost(ReasonKind),
 }
 
+struct Live {
+    line: Line,
+    fenced: bool,
+}
+
+/// `take::Announced`
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Announced {
+    pub(crate) stays: bool,
+    pub(crate) cut: bool,
+    pub(crate) cleaned: bool,
+}
+
+/// `take::Witness`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Witness {
+    Gone,
+    Newer,
+    Ours,
+    Older,
+}
+
 /// `actor::Actor`
 pub(crate) struct Actor {
     world: Rc<World>,
     operator: Machine,
     pub(crate) host: usize,
     epoch: u64,
-    live: Option<Line>,
+    live: Option<Live>,
     taken: bool,
+    left_to_take: Option<Announced>,
     lease: HeldLease,
 }
 
 impl Actor {
     pub(crate) fn new(world: &Rc<World>, operator: Machine, host: usize, epoch: u64) -> Self {
         let lease = HeldLease::default();
-        Self { world: Rc::clone(world), operator, host, epoch, live: None, taken: false, lease }
+        Self { world: Rc::clone(world), operator, host, epoch, live: None, taken: false, left_to_take: None, lease }
     }
 
     pub(crate) const fn lease(&self) -> &HeldLease {
@@ -57,7 +81,7 @@ impl Actor {
 
     /// `Actor::connect`
     pub(crate) async fn connect(&mut self) -> Result<(), ReasonKind> {
-        if self.live.as_ref().is_none_or(Line::is_closed) {
+        if self.live.as_ref().is_none_or(|live| live.line.is_closed()) {
             self.live = None;
             self.live = Some(self.open().await.map_err(|NoAnswer(kind)| kind)?);
         }
@@ -65,15 +89,33 @@ impl Actor {
     }
 
     /// `Actor::open`
-    async fn open(&self) -> Result<Line, NoAnswer> {
+    async fn open(&self) -> Result<Live, NoAnswer> {
         let mut line = Line::open(&self.world, self.operator, self.host).await?;
         line.call(&self.world, Request::Hello(self.epoch), START_MAX).await?;
-        if self.taken
-            && let Reply::No(kind) = line.call(&self.world, Request::LockAgain, STEP_MAX).await?
-        {
-            return Err(NoAnswer(kind));
+        let mut fenced = false;
+        if self.taken {
+            match line.call(&self.world, Request::LockAgain, STEP_MAX).await? {
+                Reply::No(ReasonKind::Fenced) => fenced = true,
+                Reply::No(kind) => return Err(NoAnswer(kind)),
+                _ => {}
+            }
         }
-        Ok(line)
+        Ok(Live { line, fenced })
+    }
+
+    /// `Actor::is_fenced`
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.fenced)
+    }
+
+    /// `Actor::is_nobodys`, `Actor::is_ours`
+    pub(crate) fn is_ours(&mut self, ours: bool) {
+        (self.taken, self.live) = (ours, None);
+    }
+
+    /// `Actor::leave_to_take`
+    pub(crate) const fn leave_to_take(&mut self, announced: Option<Announced>) {
+        self.left_to_take = announced;
     }
 
     /// `Actor::call`
@@ -84,7 +126,11 @@ impl Actor {
                 return Err(CallError::Lost(lost.unwrap_or(kind)));
             }
             let live = self.live.as_mut().expect("it is connected");
-            match live.call(&self.world, request, deadline).await {
+            if live.fenced && request != Request::Clean {
+                let fenced = ReasonKind::Fenced;
+                return Err(if lost.is_some() { CallError::Lost(fenced) } else { CallError::Refused(fenced) });
+            }
+            match live.line.call(&self.world, request, deadline).await {
                 Err(NoAnswer(kind)) => lost = Some(kind),
                 Ok(reply) => {
                     self.world.heard(self.host, request, reply);
@@ -100,6 +146,57 @@ impl Actor {
             }
         }
         Err(CallError::Lost(lost.unwrap_or(ReasonKind::ConnectionLost)))
+    }
+
+    /// `take::shown`, `Announced::against`: whether the host shows what was not announced.
+    pub(crate) async fn shows_more(&mut self, known: Announced) -> Result<bool, CallError> {
+        match self.call(Request::Which, STEP_MAX).await {
+            Ok(Reply::Which { .. }) if self.world.is(Mutant::CleansWhatWasCut) => Ok(false),
+            Ok(Reply::Which { confirmed, cleaning, new }) => {
+                Ok((confirmed && !known.stays) || (cleaning && !known.cleaned) || (new && !known.cut))
+            }
+            Ok(_) | Err(CallError::Refused(_)) => Ok(false),
+            Err(lost) => Err(lost),
+        }
+    }
+
+    /// `take::take`, and once more a look.
+    pub(crate) async fn take(&mut self, known: Announced, lease: Millis) -> Result<Witness, CallError> {
+        if let Err(error) = self.call(Request::LockAgain, STEP_MAX).await {
+            return match self.told_apart(error).await {
+                CallError::Refused(ReasonKind::Fenced) => Ok(Witness::Newer),
+                CallError::Refused(ReasonKind::NothingLeft) => Ok(Witness::Gone),
+                error => Err(error),
+            };
+        }
+        let _later = self.wait_longer(lease).await;
+        Ok(if self.shows_more(known).await? { Witness::Older } else { Witness::Ours })
+    }
+
+    /// `take::take_first`
+    pub(crate) async fn take_first(&mut self, lease: Millis) -> Result<(), CallError> {
+        let Some(known) = self.left_to_take else { return Ok(()) };
+        self.world.count("taken by its next step");
+        if self.shows_more(known).await? || matches!(self.take(known, lease).await?, Witness::Newer | Witness::Older) {
+            return Err(CallError::Refused(ReasonKind::Fenced));
+        }
+        self.left_to_take = None;
+        Ok(())
+    }
+
+    /// `take::told_apart`
+    pub(crate) async fn told_apart(&mut self, error: CallError) -> CallError {
+        let (CallError::Refused(ReasonKind::Fenced) | CallError::Lost(ReasonKind::Fenced)) = error else {
+            return error;
+        };
+        self.is_ours(false);
+        let left = self.call(Request::Leftovers, STEP_MAX).await;
+        self.is_ours(true);
+        let kind = if left == Ok(Reply::Left(false)) { ReasonKind::NothingLeft } else { ReasonKind::Fenced };
+        match error {
+            CallError::Refused(_) => CallError::Refused(kind),
+            CallError::Lost(_) => CallError::Lost(kind),
+        }
     }
 
     /// `Actor::arm`
@@ -133,10 +230,10 @@ impl Actor {
         let asked = self.now();
         let due = self.lease.get().filter(|lease| lease.is_due(asked));
         let (Some(lease), Some(live)) = (due, self.live.as_mut()) else { return };
-        if live.is_closed() {
+        if live.line.is_closed() {
             return;
         }
-        let answer = live.call(&self.world, Request::Renew(lease.length.secs_ceil()), ASIDE_MAX).await;
+        let answer = live.line.call(&self.world, Request::Renew(lease.length.secs_ceil()), ASIDE_MAX).await;
         let answer = match answer {
             Ok(Reply::No(kind)) => Err(CallError::Refused(kind)),
             Ok(_) => Ok(()),
@@ -159,6 +256,9 @@ impl Actor {
     /// through the connection and not through the shell.
     pub(crate) async fn probe(&mut self, wanted: Content) -> Result<bool, CallError> {
         self.connect().await.map_err(CallError::Lost)?;
+        if self.is_fenced() {
+            return Err(CallError::Refused(ReasonKind::Fenced));
+        }
         let (kernel, there_and_back) = (&self.world.kernel, 1 + self.world.knobs.delay.min(TRY_MAX / 2));
         if !is_reachable(&self.world, self.operator, self.host) {
             kernel.sleep(TRY_MAX).await;

@@ -59,6 +59,8 @@ pub(crate) struct Disk {
     /// `c1`, `c2`, …: what is known of each change.
     pub(crate) known: Vec<Synced<bool>>,
     pub(crate) lock: Synced<bool>,
+    /// The lock says that the run is being cleaned away.
+    pub(crate) over: Synced<bool>,
     pub(crate) session: Synced<Option<Holder>>,
     pub(crate) token: Synced<Token>,
     /// `record` says `reverted`.
@@ -83,6 +85,7 @@ impl Disk {
             bytes: vec![Synced::new(false); changes],
             known: vec![Synced::new(false); changes],
             lock: Synced::new(false),
+            over: Synced::new(false),
             session: Synced::new(None),
             token: Synced::new(Token::None),
             gone_back: Synced::new(false),
@@ -101,7 +104,7 @@ impl Disk {
         }
         self.places.iter().all(|place| place.possible().all(|place| !place.new_beside))
             && self.beside.iter().chain(&self.known).all(|file| never(file, &false))
-            && [&self.lock, &self.gone_back, &self.program, &self.units, &self.kept]
+            && [&self.lock, &self.over, &self.gone_back, &self.program, &self.units, &self.kept]
                 .iter()
                 .all(|file| never(file, &false))
             && never(&self.session, &None)
@@ -146,7 +149,9 @@ impl Disk {
         for file in self.beside.iter_mut().chain(&mut self.known) {
             lost += usize::from(file.cut(pick));
         }
-        for file in [&mut self.lock, &mut self.gone_back, &mut self.program, &mut self.units, &mut self.kept] {
+        for file in
+            [&mut self.lock, &mut self.over, &mut self.gone_back, &mut self.program, &mut self.units, &mut self.kept]
+        {
             lost += usize::from(file.cut(pick));
         }
         lost + usize::from(self.session.cut(pick))

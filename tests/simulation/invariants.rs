@@ -451,7 +451,8 @@ fn i8_single_writer(seen: &Seen, effect: Effect, epoch: u64, shell: u64) -> Foun
 
 /// What the run says of its hosts is so.
 fn i10_true_verdict(book: &Book, seen: &[Seen], world: &World, verdict: Verdict, forked: bool) -> Found {
-    if forked {
+    // Of two ledgers one may be fenced and have nothing else to name.
+    if forked && verdict == Verdict::Inconsistent {
         return None;
     }
     if verdict == Verdict::Inconsistent {
@@ -466,7 +467,8 @@ fn i10_true_verdict(book: &Book, seen: &[Seen], world: &World, verdict: Verdict,
             let (tampered, name) = (seen[host].tampered, world.name(host));
             let contents = h.contents();
             let runs = |content| h.running.is_none() || h.runs(content) || tampered;
-            let clean = !*h.disk.lock.get() && h.disk.places.iter().all(|place| !place.get().new_beside);
+            // The first `lock` of the one may come when the other one has ended the run.
+            let clean = forked || (!*h.disk.lock.get() && h.disk.places.iter().all(|place| !place.get().new_beside));
             let true_here = match verdict {
                 Verdict::Rotated => (tampered || h.holds(Content::New)) && runs(Content::New) && clean,
                 Verdict::RotatedWithDebt => (tampered || h.holds(Content::New)) && runs(Content::New),

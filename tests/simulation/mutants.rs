@@ -29,7 +29,7 @@ pub(crate) enum Mutant {
     LocksWithoutTurns,
     /// What is in its place already is taken to be on the disk.
     MovedIsOnTheDisk,
-    /// A host that was cut is cleaned by one who does not know.
+    /// A host that was cut is cleaned by one who does not know, and has not looked.
     CleansWhatWasCut,
     /// Every run says that it went well.
     SaysRotated,

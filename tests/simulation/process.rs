@@ -11,7 +11,7 @@ use lockturn::coordinator::{Host, Next, Run};
 use lockturn::model::{Decision, Event, Millis, RunId, Step, Verdict};
 use lockturn::runtime::lease::HeldLease;
 
-use super::actor::{Actor, CallError, STEP_MAX};
+use super::actor::{Actor, Announced, STEP_MAX, Witness};
 use super::book::Book;
 use super::kernel::{Machine, OUTSIDE, Process, Queue, Turn};
 use super::mutants::Mutant;
@@ -21,6 +21,9 @@ use super::world::World;
 
 /// `fleet::KEEP`
 const KEEP: u64 = 2_000;
+
+/// `epoch::EACH`
+const EACH: u64 = 1 << 14;
 
 /// What an operator types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,10 @@ pub(crate) enum Ended {
     Decided,
     /// Exit 5.
     Locked,
+    /// A newer coordinator has the run.
+    Newer,
+    /// The hosts know more than the ledger.
+    Older,
     /// The run is over.
     Over,
     /// The journal failed.
@@ -142,7 +149,7 @@ impl Coordinator {
 
     /// `rotate::begin`, after the hosts were connected and read.
     async fn rotate(&self, world: &Rc<World>) -> Ended {
-        let fleet = Fleet::new(world, self.process.machine, 1);
+        let fleet = Fleet::new(world, self.process.machine, EACH);
         for actor in &fleet.actors {
             if actor.lock().await.connect().await.is_err() {
                 return Ended::Refused;
@@ -204,39 +211,98 @@ impl Coordinator {
             }
             events.push(event);
         }
-        let epoch = 2 + entries.iter().filter(|event| matches!(event, Event::Resumed { .. })).count() as u64;
+        let taken_up = entries.iter().filter(|event| matches!(event, Event::Resumed { .. })).count() as u64;
+        // `epoch::next`
+        let epoch = (taken_up + 2) * EACH + world.kernel.between(0, EACH - 1);
         if let Err(ended) = self.append(world, events).await {
             return ended;
         }
         let fleet = Fleet::new(world, self.process.machine, epoch);
-        let Some(vault) = self.recover(world, &fleet, &state).await else { return Ended::Abandoned };
+        let vault = match self.recover(world, &fleet, &state).await {
+            Ok(vault) => vault,
+            Err(ended) => {
+                world.count(match ended {
+                    Ended::Older => "the ledger was older than the run",
+                    Ended::Newer => "a newer coordinator was there",
+                    _ => "interrupted before it was taken up",
+                });
+                return ended;
+            }
+        };
         self.go(world, state, fleet, vault).await
     }
 
-    /// `resume::recover`: whether some host gave the values back; none if the operator asked to stop meanwhile.
-    async fn recover(&self, world: &Rc<World>, fleet: &Fleet, state: &Run) -> Option<bool> {
+    /// `resume::recover` and `resume::finish`: whether some host gave the values back.
+    async fn recover(&self, world: &Rc<World>, fleet: &Fleet, state: &Run) -> Result<bool, Ended> {
+        let involved: Vec<usize> = state
+            .hosts()
+            .iter()
+            .filter(|(_, host)| Host::left_over(host))
+            .map(|(name, _)| world.number(name))
+            .collect();
+        let known = |number: usize| {
+            let host = &state.hosts()[world.name(number)];
+            let stays = state.decision() == Some(Decision::Commit);
+            Announced { stays, cut: host.moved(), cleaned: host.may_be_cleaned() }
+        };
         let said = Queue::new(&world.kernel);
-        let mut asked = 0;
-        for (name, host) in state.hosts() {
-            if !Host::left_over(host) {
-                continue;
-            }
-            asked += 1;
-            let (said, of, actor) = (Rc::clone(&said), Rc::clone(world), Rc::clone(&fleet.actors[world.number(name)]));
+        for &number in &involved {
+            let (said, actor, known) = (Rc::clone(&said), Rc::clone(&fleet.actors[number]), known(number));
             world.kernel.spawn(self.process, async move {
                 let mut actor = actor.lock().await;
-                if let Err(CallError::Lost(_)) = actor.call(Request::LockAgain, STEP_MAX).await {
-                    return said.put(false);
-                }
-                let _later = actor.wait_longer(of.plan.lease).await;
-                said.put(actor.call(Request::Fetch, STEP_MAX).await.is_ok());
+                actor.leave_to_take(Some(known));
+                said.put((number, actor.shows_more(known).await));
             });
         }
-        let mut vault = false;
-        for _ in 0..asked {
-            vault |= self.unless_interrupted(&said).await.ok()?;
+        let (mut answered, mut older) = (Vec::new(), false);
+        for _ in &involved {
+            let (number, shown) = self.unless_interrupted(&said).await.map_err(|()| Ended::Abandoned)?;
+            older |= shown == Ok(true);
+            answered.extend(shown.is_ok().then_some(number));
         }
-        Some(vault)
+        if older {
+            return Err(Ended::Older);
+        }
+        let said = Queue::new(&world.kernel);
+        for &number in &answered {
+            let (said, of) = (Rc::clone(&said), Rc::clone(world));
+            let (actor, known) = (Rc::clone(&fleet.actors[number]), known(number));
+            world.kernel.spawn(self.process, async move {
+                let mut actor = actor.lock().await;
+                let taken = actor.take(known, of.plan.lease).await;
+                let ours = matches!(taken, Ok(Witness::Ours | Witness::Older | Witness::Gone));
+                if ours {
+                    actor.leave_to_take(None);
+                }
+                let kept = ours && actor.call(Request::Fetch, STEP_MAX).await.is_ok();
+                said.put((number, taken.ok(), kept));
+            });
+        }
+        let (mut vault, mut witnesses) = (false, Vec::new());
+        for _ in &answered {
+            let (number, witness, kept) = self.unless_interrupted(&said).await.map_err(|()| Ended::Abandoned)?;
+            witnesses.extend(witness.map(|witness| (number, witness)));
+            vault |= kept;
+        }
+        if witnesses.iter().any(|(_, witness)| *witness == Witness::Older) || self.all_gone(world, &witnesses) {
+            return Err(Ended::Older);
+        }
+        if witnesses.iter().any(|(_, witness)| *witness == Witness::Newer) {
+            return Err(Ended::Newer);
+        }
+        Ok(vault)
+    }
+
+    /// `witness::contradiction`
+    fn all_gone(&self, world: &World, witnesses: &[(usize, Witness)]) -> bool {
+        let entries = self.book.events();
+        let cleans = |event: &Event| matches!(event, Event::StepBegan { step: Step::Clean, .. });
+        let taken = |number: usize| {
+            let locked = |event: &Event| matches!(event, Event::StepDone { host, step: Step::Lock } if world.number(host) == number);
+            entries.iter().any(locked)
+        };
+        let mut taken = witnesses.iter().filter(|(number, _)| taken(*number)).peekable();
+        !entries.iter().any(cleans) && taken.peek().is_some() && taken.all(|(_, witness)| *witness == Witness::Gone)
     }
 
     async fn unless_interrupted<T>(&self, queue: &Queue<T>) -> Result<T, ()> {
@@ -269,13 +335,13 @@ impl Coordinator {
                     let began: Vec<Event> = hosts.into_iter().map(|host| Event::StepBegan { host, step }).collect();
                     let early = world.is(Mutant::EffectBeforeRecord);
                     if early {
-                        self.begin(world, &fleet, vault, step, &numbers, &steps);
+                        self.begin(world, &fleet, vault, (&run, step), &numbers, &steps);
                     }
                     if let Err(ended) = self.commit(world, &mut run, began).await {
                         return ended;
                     }
                     if !early {
-                        self.begin(world, &fleet, vault, step, &numbers, &steps);
+                        self.begin(world, &fleet, vault, (&run, step), &numbers, &steps);
                     }
                     continue;
                 }
@@ -317,15 +383,16 @@ impl Coordinator {
         world: &Rc<World>,
         fleet: &Rc<Fleet>,
         vault: bool,
-        step: Step,
+        (run, step): (&Run, Step),
         hosts: &[usize],
         steps: &Rc<Queue<Event>>,
     ) {
         for &number in hosts {
+            let rest = run.hosts()[world.name(number)].rest(run.decision());
             let (of, fleet, steps) = (Rc::clone(world), Rc::clone(fleet), Rc::clone(steps));
             world.kernel.spawn(self.process, async move {
                 let mut actor = fleet.actors[number].lock().await;
-                let outcome = perform(&of, &mut actor, vault, &fleet.futile, step).await;
+                let outcome = perform(&of, &mut actor, vault, &fleet.futile, (step, rest)).await;
                 let host = of.name(number).clone();
                 steps.put(match outcome {
                     Outcome::Done => Event::StepDone { host, step },

@@ -40,8 +40,7 @@ pub(crate) fn start(
         loop {
             let Asked { number, request, unheard } = asked.take().await;
             let reply = match shell.serve(request).await {
-                Ok(()) if request == Request::Unit => shell.unit(),
-                Ok(()) => Reply::Ok,
+                Ok(()) => shell.answer(request),
                 Err(kind) => Reply::No(kind),
             };
             shell.world.note(|| format!("{} says {reply:?} to {request:?}", shell.world.name(host)));
@@ -74,7 +73,9 @@ pub(crate) enum Move {
 impl Shell {
     async fn serve(&mut self, request: Request) -> Done {
         self.pause().await;
-        let changes = !matches!(request, Request::Hello(_) | Request::Unit | Request::Fetch);
+        let looks =
+            matches!(request, Request::Unit | Request::Fetch | Request::Which | Request::Leftovers | Request::Read);
+        let changes = !looks && !matches!(request, Request::Hello(_));
         if changes && self.see(|host| host.liar) {
             return Ok(());
         }
@@ -83,6 +84,7 @@ impl Shell {
                 self.epoch = epoch;
                 Ok(())
             }
+            Request::Lock if self.see(|host| *host.disk.over.get()) => Err(ReasonKind::Fenced),
             Request::Lock => self.lock().await,
             // `do_lock again`
             Request::LockAgain if !self.has_dir() => Err(ReasonKind::Fenced),
@@ -97,7 +99,7 @@ impl Shell {
                 self.effect(Effect::Activated);
                 switch::restart(&self.world, self.host).await
             }
-            Request::Unit => Ok(()),
+            Request::Unit | Request::Which | Request::Leftovers | Request::Read => Ok(()),
             Request::Confirm => self.confirm().await,
             Request::Revert => self.revert().await,
             Request::Fetch => {
@@ -111,8 +113,27 @@ impl Shell {
         }
     }
 
-    fn unit(&self) -> Reply {
-        self.see(|host| Reply::Unit { active: host.liar || host.running.is_some(), invocation: host.invocation })
+    /// What goes with a yes.
+    fn answer(&self, request: Request) -> Reply {
+        self.see(|host| match request {
+            Request::Unit => Reply::Unit { active: host.liar || host.running.is_some(), invocation: host.invocation },
+            // `do_which`
+            Request::Which => Reply::Which {
+                confirmed: *host.disk.token.get() == Token::Confirmed,
+                cleaning: *host.disk.over.get(),
+                new: host
+                    .disk
+                    .places
+                    .iter()
+                    .zip(&host.disk.known)
+                    .any(|(p, known)| *known.get() && p.get().content == Content::New),
+            },
+            Request::Leftovers => Reply::Left(*host.disk.lock.get() || host.disk.session.get().is_some()),
+            Request::Read => {
+                Reply::Holds { old: host.holds(Content::Old), new: host.contents().contains(&Content::New) }
+            }
+            _ => Reply::Ok,
+        })
     }
 
     /// Something on a host takes a moment.
@@ -193,6 +214,14 @@ impl Shell {
 
     /// `ours`
     fn ours(&self) -> Done {
+        if self.see(|host| *host.disk.over.get()) && !self.world.is(Mutant::NoEpochCheck) {
+            return Err(ReasonKind::Fenced);
+        }
+        self.ours_over()
+    }
+
+    /// `ours over`
+    fn ours_over(&self) -> Done {
         if self.world.is(Mutant::NoEpochCheck) {
             return Ok(());
         }
@@ -413,19 +442,22 @@ impl Shell {
         Ok(())
     }
 
-    /// `do_clean`
-    async fn clean(&self) -> Done {
-        if self.see(|host| host.disk.session.get().is_some()) {
-            self.ours()?;
-        }
-        // What was cut and neither confirmed nor taken back is not for one to clean who does not know that.
+    /// What was cut and neither confirmed nor taken back is not for one to clean who does not know that.
+    fn is_not_for_cleaning(&self) -> bool {
         let open = self.see(|host| match *host.disk.token.get() {
             Token::Armed => true,
             Token::Fired => !host.disk.gone_back.get(),
             Token::None | Token::Confirmed => false,
         });
-        if open && self.see(|host| host.contents().contains(&Content::New)) && !self.world.is(Mutant::CleansWhatWasCut)
-        {
+        open && self.see(|host| host.contents().contains(&Content::New)) && !self.world.is(Mutant::CleansWhatWasCut)
+    }
+
+    /// `do_clean`
+    async fn clean(&self) -> Done {
+        if self.see(|host| host.disk.session.get().is_some()) {
+            self.ours_over()?;
+        }
+        if self.is_not_for_cleaning() {
             self.world.count("a host that was cut was not cleaned");
             return Err(ReasonKind::Changed);
         }
@@ -437,6 +469,9 @@ impl Shell {
             return Ok(());
         }
         let synced = !self.world.is(Mutant::CleansInMemory);
+        // The lock tells that the run is over.
+        self.pause().await;
+        self.write(|disk| disk.over.put(true));
         for number in 0..self.world.knobs.changes {
             self.pause().await;
             self.write(|disk| {
@@ -475,12 +510,14 @@ impl Shell {
             disk.lease.set(None);
             disk.uncut.set(Uncut::Absent);
             disk.program.set(false);
+            disk.over.set(false);
             disk.lock.set(false);
         });
         self.pause().await;
         self.write(|disk| {
             if synced {
                 disk.sync_dir();
+                disk.over.sync();
                 disk.lock.sync();
             }
         });

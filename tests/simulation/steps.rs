@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use lockturn::coordinator::Rest;
 use lockturn::model::{Certainty, Millis, Reason, ReasonKind, Step};
 use lockturn::probe::{Direction, Stability, Streak};
 
@@ -57,8 +58,38 @@ impl Futile {
 }
 
 /// `step::perform`
-pub(crate) async fn perform(world: &Rc<World>, actor: &mut Actor, vault: bool, futile: &Futile, step: Step) -> Outcome {
-    let done = match step {
+pub(crate) async fn perform(
+    world: &Rc<World>,
+    actor: &mut Actor,
+    vault: bool,
+    futile: &Futile,
+    (step, rest): (Step, Rest),
+) -> Outcome {
+    let done = match actor.take_first(world.plan.lease).await {
+        Ok(()) => ask(world, actor, vault, futile, (step, rest)).await,
+        Err(error) => Err(error),
+    };
+    let done = match done {
+        Err(error) => Err(actor.told_apart(error).await),
+        done => done,
+    };
+    match done {
+        Ok(()) => Outcome::Done,
+        Err(CallError::Lost(_)) if world.is(Mutant::LostIsSuccess) => Outcome::Done,
+        Err(CallError::Lost(_)) if world.is(Mutant::WaitsForever) => std::future::pending().await,
+        Err(CallError::Refused(kind)) => Outcome::Failed(Certainty::Failed, Reason::new(kind, "")),
+        Err(CallError::Lost(kind)) => Outcome::Failed(Certainty::Unknown, Reason::new(kind, "")),
+    }
+}
+
+async fn ask(
+    world: &Rc<World>,
+    actor: &mut Actor,
+    vault: bool,
+    futile: &Futile,
+    (step, rest): (Step, Rest),
+) -> Result<(), CallError> {
+    match step {
         Step::Lock => plain(actor, Request::Lock).await,
         Step::Stage => stage(world, actor).await,
         Step::Arm if world.is(Mutant::BarrierMinusOne) && actor.host + 1 == world.knobs.hosts => Ok(()),
@@ -70,15 +101,8 @@ pub(crate) async fn perform(world: &Rc<World>, actor: &mut Actor, vault: bool, f
         Step::Reverify => verify(world, actor, vault, futile, Direction::Back).await,
         Step::Confirm if world.is(Mutant::RevokesEarly) => plain(actor, Request::Clean).await,
         Step::Confirm => plain(actor, Request::Confirm).await,
-        Step::Revert => revert(actor).await,
-        Step::Clean => plain(actor, Request::Clean).await,
-    };
-    match done {
-        Ok(()) => Outcome::Done,
-        Err(CallError::Lost(_)) if world.is(Mutant::LostIsSuccess) => Outcome::Done,
-        Err(CallError::Lost(_)) if world.is(Mutant::WaitsForever) => std::future::pending().await,
-        Err(CallError::Refused(kind)) => Outcome::Failed(Certainty::Failed, Reason::new(kind, "")),
-        Err(CallError::Lost(kind)) => Outcome::Failed(Certainty::Unknown, Reason::new(kind, "")),
+        Step::Revert => revert(actor, rest).await,
+        Step::Clean => clean(actor, rest).await,
     }
 }
 
@@ -105,9 +129,42 @@ async fn activate(actor: &mut Actor, direction: Direction) -> Result<(), CallErr
     actor.call(Request::ActivateUnit, ACTIVATE_MAX).await.map(drop)
 }
 
-async fn revert(actor: &mut Actor) -> Result<(), CallError> {
-    plain(actor, Request::LockAgain).await?;
-    plain(actor, Request::Revert).await
+/// `rest::revert`
+async fn revert(actor: &mut Actor, rest: Rest) -> Result<(), CallError> {
+    let Err(error) = plain(actor, Request::LockAgain).await else { return plain(actor, Request::Revert).await };
+    match actor.told_apart(error).await {
+        CallError::Refused(ReasonKind::NothingLeft) if holds_what_is_left(actor, rest).await? => {
+            actor.is_ours(false);
+            Ok(())
+        }
+        error => Err(error),
+    }
+}
+
+/// `rest::clean`
+async fn clean(actor: &mut Actor, rest: Rest) -> Result<(), CallError> {
+    let held = match plain(actor, Request::LockAgain).await {
+        Err(CallError::Refused(ReasonKind::Fenced)) => false,
+        taken => taken.map(|()| true)?,
+    };
+    plain(actor, Request::Clean).await?;
+    if (held && !actor.is_fenced()) || holds_what_is_left(actor, rest).await? {
+        return Ok(());
+    }
+    Err(CallError::Refused(ReasonKind::NothingLeft))
+}
+
+/// `rest::holds_what_is_left`
+async fn holds_what_is_left(actor: &mut Actor, rest: Rest) -> Result<bool, CallError> {
+    actor.is_ours(false);
+    match actor.call(Request::Read, STEP_MAX).await? {
+        Reply::Holds { old, new } => Ok(match rest {
+            Rest::New => new,
+            Rest::Old => old,
+            Rest::Untouched => !new,
+        }),
+        _ => Ok(false),
+    }
 }
 
 /// `verify::keep_waiting`
@@ -165,7 +222,7 @@ async fn until_right(
         } else {
             match actor.call(Request::Unit, STEP_MAX).await? {
                 Reply::Unit { active, invocation } => stability.look(now, active, &invocation.to_string(), STABLE_FOR),
-                Reply::Ok | Reply::No(_) => false,
+                _ => false,
             }
         };
         if streak.count(right) {

@@ -28,6 +28,10 @@ pub(crate) enum Request {
     Confirm,
     Revert,
     Fetch,
+    Which,
+    Leftovers,
+    /// What stands in the places of the plan, for whoever wants to see it.
+    Read,
     Clean,
 }
 
@@ -39,6 +43,19 @@ pub(crate) enum Reply {
     Unit {
         active: bool,
         invocation: u64,
+    },
+    /// `which`, as far as anybody acts upon it.
+    Which {
+        confirmed: bool,
+        cleaning: bool,
+        new: bool,
+    },
+    /// `leftovers`: whether the run has left something.
+    Left(bool),
+    /// Whether every place holds the old value; whether any holds the new one.
+    Holds {
+        old: bool,
+        new: bool,
     },
     No(ReasonKind),
 }
