@@ -17,6 +17,7 @@ mod held;
 mod history;
 mod init;
 mod lab;
+mod late;
 mod quarantine;
 mod resume;
 mod rotate;

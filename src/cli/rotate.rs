@@ -25,6 +25,7 @@ use crate::runtime::verify::Verifier;
 use crate::runtime::{Fleet, Pair, Surroundings, Vault, clock, epoch, random};
 
 use super::args::Output;
+use super::late::Late;
 use super::quarantine::leave_out;
 use super::session::{Session, interrupts, journal, journal_failed, unless_stopped};
 use super::{Args, CliError, Exit, files, say, surroundings};
@@ -37,6 +38,8 @@ struct Looked {
     plan: Plan,
     fleet: Fleet,
     inspected: BTreeMap<HostName, Inspected>,
+    /// Locks that go before a run begins.
+    late: Vec<Late>,
 }
 
 /// `plan`.
@@ -93,12 +96,18 @@ pub(super) async fn look_ask_do(
     let draft = &leave_out(&session.journal, draft.clone())?;
     let mut interrupts = interrupts()?;
     let run = new_run();
-    let looked = unless_stopped(&mut interrupts, look(args, &mut session, inventory, playbook, draft, &run)).await?;
+    let mut looked =
+        unless_stopped(&mut interrupts, look(args, &mut session, inventory, playbook, draft, &run)).await?;
     session.reporter.finish();
     say::err(&describe(&looked.plan));
     let Ask { question, drill } = ask(&looked.plan);
     if !args.yes && !unless_stopped(&mut interrupts, confirm(question)).await? {
         return Err(CliError::new(Exit::Refused, "not confirmed; nothing was changed"));
+    }
+    for lock in std::mem::take(&mut looked.late) {
+        say::err(&format!("{}\n", lock.describe()));
+        let in_the_way = |reason: Reason| CliError::new(Exit::Refused, format!("{reason}; no run was begun"));
+        lock.take_away().await.map_err(in_the_way)?;
     }
     begin(session, run, looked, drill, &mut interrupts).await
 }
@@ -142,7 +151,15 @@ async fn look(
     let mut inspected = BTreeMap::new();
     let mut facts: BTreeMap<HostName, HostFacts> = BTreeMap::new();
     let mut problems = Vec::new();
-    for (host, said) in said {
+    let mut late = Vec::new();
+    for (host, mut said) in said {
+        if let Ok(Inspected { left, .. }) = &mut said
+            && let Some(who) = draft.hosts.get(&host).and_then(|of| surroundings.who(inventory, &host, of.become_user))
+            && let Some(lock) = Late::look(session, who, left).await?
+        {
+            left.clear();
+            late.push(lock);
+        }
         match said {
             Ok(Inspected { left, .. }) if !left.is_empty() => {
                 let reason =
@@ -166,7 +183,7 @@ async fn look(
             return Err(refused(&problems));
         }
     };
-    let mut looked = Looked { plan, fleet, inspected };
+    let mut looked = Looked { plan, fleet, inspected, late };
     rehearse(&mut looked, &session.key).await?;
     Ok(looked)
 }
@@ -251,7 +268,7 @@ async fn begin(
     drill: Option<Drill>,
     interrupts: &mut mpsc::Receiver<()>,
 ) -> Result<Exit, CliError> {
-    let Looked { plan, mut fleet, inspected } = looked;
+    let Looked { plan, mut fleet, inspected, late: _ } = looked;
     let vault = Arc::new(mint_all(&plan, &inspected)?);
     let operator = session.operator.clone();
     let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };

@@ -26,6 +26,7 @@ mod isolation;
 mod journal;
 mod killed;
 mod lab;
+mod late;
 mod lease;
 mod mended;
 mod mutants;
