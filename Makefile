@@ -19,6 +19,7 @@ lint: ## form and style
 	cargo clippy --locked --test real --test hosts -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	shellcheck -s sh src/host/program.sh src/host/quarantine.sh tests/setup/install tests/setup/ansible tests/setup/readers tests/mutants/coordinator tests/real/dotenv_readers/shell.sh
+	shellcheck -s sh src/host/evidence.sh
 	shellcheck -s sh tests/hosts/boot.sh tests/hosts/guest/stand.sh tests/hosts/guest/stranger.sh
 
 test-rust: ## what needs no packages: the same as plain `cargo test`

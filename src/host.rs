@@ -6,12 +6,14 @@
 //! **Invariant:** no text is ever templated into shell; what a host says is bounded and strictly parsed.
 //! Tested in `tests/it/host_program.rs` under `/bin/sh`, in `tests/real/host_program.rs` under other shells.
 
+mod evidence;
 mod reply;
 mod request;
 mod session;
 mod sql;
 
 pub use crate::model::SqlError;
+pub use evidence::{EVIDENCE, EVIDENCE_PROGRAM, EvidenceEnd, EvidenceError, EvidenceItem, EvidenceSession};
 pub use reply::{CommandOutput, FileFacts, Held, HelloFacts, Kept, KeptState, SeenFrom, UnitFacts, Which};
 pub use request::{Request, ScriptKind};
 pub use session::{CallError, HostProgram, Nonce, PROGRAM};

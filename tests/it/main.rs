@@ -15,6 +15,7 @@ mod docs;
 mod dotenv;
 mod drill;
 mod elsewhere;
+mod evidence;
 mod failures;
 mod files;
 mod fleet;
