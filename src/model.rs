@@ -5,6 +5,7 @@
 mod address;
 mod drill;
 mod event;
+mod evidence;
 mod fold;
 mod found;
 mod isolation;
@@ -25,6 +26,7 @@ mod url;
 pub use address::{Address, AddressError};
 pub use drill::{Drill, DrillFault};
 pub use event::{Cause, Certainty, Decision, EVENT_VERSION, Entry, Event};
+pub use evidence::{EvidencePlan, EvidenceTaken, Missing};
 pub use fold::{fold, fold_few};
 pub use found::{Found, Stands};
 pub use isolation::{ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Known, Reached, Way};

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod contain;
 pub mod drive;
 pub mod epoch;
+pub mod evidence;
 pub mod fleet;
 pub mod inspect;
 pub mod isolate;

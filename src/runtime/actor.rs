@@ -334,7 +334,7 @@ impl Actor {
 }
 
 /// sudo's own words are shown, not parsed: that sudo stood between us and the shell, and ended, is enough to name the kind.
-fn why_no_shell(become_user: Become, reason: &Reason, ended: &HowEnded) -> Reason {
+pub(super) fn why_no_shell(become_user: Become, reason: &Reason, ended: &HowEnded) -> Reason {
     let HowEnded { refused, lost, status, stderr } = ended;
     if *refused {
         return Reason::new(ReasonKind::NoShell, "the server runs no program for this login");

@@ -48,6 +48,13 @@ pub struct Exec {
     pub ended: BoxFuture<'static, HowEnded>,
 }
 
+/// What becomes of a connection when a program's output is not read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Full {
+    Ends,
+    Waits,
+}
+
 /// A program's standard output.
 pub type ExecReader = DuplexStream;
 
@@ -104,6 +111,19 @@ impl Connection {
     /// # Errors
     /// If the server does not start it; it may also say so later, in [`HowEnded::refused`].
     pub async fn exec(&self, command: &str) -> Result<Exec, Reason> {
+        self.start(command, Full::Ends).await
+    }
+
+    /// As [`Connection::exec`], for a connection that nothing else uses: a program that sends faster than its output is read waits, and so
+    /// does everything else here. Only a clock of the reader's own ends that.
+    ///
+    /// # Errors
+    /// As [`Connection::exec`].
+    pub async fn exec_alone(&self, command: &str) -> Result<Exec, Reason> {
+        self.start(command, Full::Waits).await
+    }
+
+    async fn start(&self, command: &str, full: Full) -> Result<Exec, Reason> {
         let refused = |error: &dyn fmt::Display| {
             let kind = if self.is_closed() { ReasonKind::ConnectionLost } else { ReasonKind::NoShell };
             Reason::new(kind, format!("the server starts no program: {error}"))
@@ -116,7 +136,7 @@ impl Connection {
         let writer = Box::pin(channel.make_writer());
         let (reader, output) = tokio::io::duplex(OUTPUT_BYTES_MAX);
         let (tell, told) = oneshot::channel();
-        tokio::spawn(drain(channel, output, self.token.clone(), self.ours.clone(), tell));
+        tokio::spawn(drain(channel, (output, full), self.token.clone(), self.ours.clone(), tell));
         let ended = Box::pin(async { told.await.unwrap_or_default() });
         Ok(Exec { reader, writer, ended })
     }
@@ -169,7 +189,7 @@ impl Connection {
 /// Takes everything off the channel at once, whatever the reader does: an undrained channel stops the whole connection.
 async fn drain(
     mut channel: Channel<Msg>,
-    mut output: DuplexStream,
+    (mut output, full): (DuplexStream, Full),
     connection: CancellationToken,
     ours: CancellationToken,
     tell: oneshot::Sender<HowEnded>,
@@ -182,6 +202,9 @@ async fn drain(
             break;
         };
         match message {
+            ChannelMsg::Data { data } if full == Full::Waits => {
+                let _given_up = output.write_all(&data).await;
+            }
             ChannelMsg::Data { data } => {
                 // A reader that is not there any more has given up: what still comes for it is thrown away.
                 let kept = tokio::task::unconstrained(output.write_all(&data)).now_or_never();

@@ -54,7 +54,7 @@ pub(super) enum Login {
     NoAnswer,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default)]
 pub(super) enum Program {
     #[default]
     Echo,
@@ -67,6 +67,20 @@ pub(super) enum Program {
     Vanishes,
     Floods,
     FloodsStderr,
+    /// Pretends to be the program that shows evidence.
+    Shows(Shows),
+}
+
+/// What it does when it is asked for an item: its nonce, the number of the request and its line.
+pub(super) type Shows = fn(&str, usize, &str) -> Showing;
+
+#[derive(Clone)]
+pub(super) enum Showing {
+    Bytes(Vec<u8>),
+    /// These, and then bytes without end.
+    Endless(Vec<u8>),
+    /// Ends the connection.
+    HangsUp,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -197,6 +211,9 @@ async fn accept(
             counts: Arc::clone(&counts),
             held: Vec::new(),
             running: Vec::new(),
+            asked: String::new(),
+            nonce: None,
+            shown: 0,
             gone: Arc::clone(&gone),
         };
         let config = Arc::clone(&config);
@@ -254,9 +271,38 @@ struct Peer {
     held: Vec<ChannelOpenHandle>,
     running: Vec<ChannelId>,
     gone: Arc<AtomicBool>,
+    /// What one that shows evidence was sent and has not answered.
+    asked: String,
+    nonce: Option<String>,
+    shown: usize,
 }
 
 impl Peer {
+    /// Behind the program comes the nonce, and then a line for each item.
+    fn show(&mut self, shows: Shows, id: ChannelId, data: &[u8], session: &mut Session) -> Result<(), russh::Error> {
+        self.asked.push_str(&String::from_utf8_lossy(data));
+        if self.nonce.is_none() {
+            let Some((_, rest)) = self.asked.split_once("lockturn_evidence; exit\n") else { return Ok(()) };
+            let Some((nonce, rest)) = rest.split_once('\n') else { return Ok(()) };
+            (self.nonce, self.asked) = (Some(nonce.to_owned()), rest.to_owned());
+        }
+        while let Some((line, rest)) = self.asked.split_once('\n') {
+            let (line, rest) = (line.to_owned(), rest.to_owned());
+            self.asked = rest;
+            self.shown += 1;
+            match shows(self.nonce.as_deref().unwrap(), self.shown, &line) {
+                Showing::Bytes(bytes) => session.data(id, bytes)?,
+                Showing::Endless(bytes) => {
+                    session.data(id, bytes)?;
+                    let handle = session.handle();
+                    tokio::spawn(async move { while handle.data(id, vec![b'x'; 30_000]).await.is_ok() {} });
+                }
+                Showing::HangsUp => return Err(russh::Error::Disconnect),
+            }
+        }
+        Ok(())
+    }
+
     async fn judge(&self, key: &PublicKey) -> Auth {
         match self.script.login {
             Login::Accepted if key.key_data() == self::key(1).public_key().key_data() => Auth::Accept,
@@ -315,7 +361,7 @@ impl server::Handler for Peer {
     }
 
     async fn exec_request(&mut self, id: ChannelId, _command: &[u8], session: &mut Session) -> Result<(), Self::Error> {
-        if self.script.program == Program::Refused {
+        if matches!(self.script.program, Program::Refused) {
             return session.channel_failure(id);
         }
         session.channel_success(id)?;
@@ -337,13 +383,17 @@ impl server::Handler for Peer {
                 tokio::spawn(async move { while handle.extended_data(id, 1, vec![b'e'; 30_000]).await.is_ok() {} });
             }
             Program::Vanishes => self.gone.store(true, Ordering::SeqCst),
+            Program::Shows(_) => session.data(id, &b"some words first\nLOCKTURN-EVIDENCE 1\n"[..])?,
             Program::Echo | Program::NeverOpens | Program::Refused | Program::Silent => {}
         }
         Ok(())
     }
 
     async fn data(&mut self, id: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Self::Error> {
-        let echoes = self.script.program == Program::Echo && self.running.contains(&id);
+        if let Program::Shows(shows) = self.script.program {
+            return self.show(shows, id, data, session);
+        }
+        let echoes = matches!(self.script.program, Program::Echo) && self.running.contains(&id);
         if echoes { session.data(id, data.to_vec()) } else { Ok(()) }
     }
 
