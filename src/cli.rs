@@ -10,6 +10,7 @@ mod completions;
 mod demo;
 mod drill;
 mod error;
+mod evidence;
 mod exit;
 mod files;
 mod from_hosts;
@@ -18,6 +19,7 @@ mod history;
 mod init;
 mod lab;
 mod late;
+mod overdue;
 mod quarantine;
 mod resume;
 mod rotate;
@@ -83,9 +85,9 @@ async fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Resume { run, from_hosts: true } => from_hosts::resume(&args, run.as_deref()).await,
         Verb::Resume { run, from_hosts: false } => resume::resume(&args, run.as_deref()).await,
         Verb::Rollback { run, unproved } => resume::rollback(&args, run.as_deref(), *unproved).await,
-        Verb::Quarantine { hosts, reason, even, show } => {
-            let reason = reason.as_deref().unwrap_or_default();
-            quarantine::quarantine(&args, quarantine::Wanted { hosts, reason, even, show: *show }).await
+        Verb::Quarantine { hosts, reason, even, show, expires, evidence } => {
+            let (reason, show, expires) = (reason.as_deref().unwrap_or_default(), *show, *expires);
+            quarantine::quarantine(&args, quarantine::Wanted { hosts, reason, even, show, expires, evidence }).await
         }
         Verb::Release { hosts } => quarantine::release(&args, hosts).await,
         Verb::Status { playbook } => status::run(&args, playbook).await,

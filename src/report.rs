@@ -5,6 +5,7 @@
 
 mod aside;
 mod by_hand;
+mod evidence;
 mod found;
 mod hint;
 mod isolation;
@@ -17,6 +18,7 @@ mod summary;
 
 pub use aside::Aside;
 pub use by_hand::{by_hand, where_by_hand};
+pub use evidence::{describe_evidence, evidence_line, summarise_evidence};
 pub use found::describe_found;
 pub use hint::hint;
 pub use isolation::{isolation_goes_on, summarise_isolation};

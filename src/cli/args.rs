@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-use crate::model::{DrillFault, HostName, Selector};
+use crate::model::{DrillFault, HostName, Millis, Selector};
+
+use super::evidence::{EvidenceArgs, duration};
 
 /// The inventory if nobody names one.
 pub(super) const USUAL_INVENTORY: &str = "inventory/";
@@ -201,6 +203,12 @@ pub enum Verb {
         /// Print the rules that each host would get, and change nothing
         #[arg(long)]
         show: bool,
+        /// When it must be looked at again: from then on `status` and `runs` say so and end with 7. Nobody is let out by itself
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        expires: Option<Millis>,
+        /// What the hosts show before they are isolated
+        #[command(flatten)]
+        evidence: EvidenceArgs,
     },
     /// Let hosts out of quarantine: their rules go, from them and from every other host, and nothing else
     #[command(

@@ -5,13 +5,15 @@ use std::fmt::Write as _;
 use crate::coordinator::Run;
 use crate::journal::{Journal, JournalError};
 use crate::model::{DrillFault, Entry, Event, Verdict, fold_few};
-use crate::report::{Json, Plain, Reporter as _, isolation_goes_on, summarise, summarise_isolation};
+use crate::report::{
+    Json, Plain, Reporter as _, isolation_goes_on, summarise, summarise_evidence, summarise_isolation,
+};
 use crate::runtime::clock;
 
 use super::again::Again;
 use super::args::Output;
 use super::session::{find_run, holder_of, journal, state_dir};
-use super::{Args, CliError, Exit, say};
+use super::{Args, CliError, Exit, overdue, say};
 
 /// How many names or ranges of names stand on one line.
 const NAMES_MAX: usize = 8;
@@ -20,11 +22,12 @@ fn open(args: &Args) -> Result<Option<Journal>, CliError> {
     Journal::open_to_read(&state_dir(args)?).map_err(journal)
 }
 
-/// `runs`: the newest first.
+/// `runs`: the newest first. Exit 7: a quarantine is overdue.
 pub(super) fn runs(args: &Args) -> Result<Exit, CliError> {
     // Before they are read: a run that ends meanwhile has its verdict.
     let at_work = state_dir(args)?.at_work().and_then(|at_work| at_work.run);
-    let runs = match open(args)? {
+    let ledger = open(args)?;
+    let runs = match &ledger {
         Some(ledger) => ledger.runs().map_err(journal)?,
         None => Vec::new(),
     };
@@ -33,10 +36,12 @@ pub(super) fn runs(args: &Args) -> Result<Exit, CliError> {
         let verdict = run.verdict.map_or(if running { "running" } else { "unfinished" }, Verdict::label);
         let drill = run.drill.map(DrillFault::label);
         let began = clock::iso(run.began_unix);
+        let until = overdue::until(run).map(clock::iso);
         if args.output == Some(Output::Json) {
             let line = serde_json::json!({
                 "v": 1, "run": run.run, "playbook": run.playbook, "began": began, "operator": run.operator,
                 "verdict": run.verdict, "unfinished": run.is_unfinished(), "running": running, "drill": drill, "isolates": run.isolates,
+                "expires": until,
             });
             say::out(&format!("{line}\n"));
         } else {
@@ -46,13 +51,17 @@ pub(super) fn runs(args: &Args) -> Result<Exit, CliError> {
                 .as_ref()
                 .map_or(String::new(), |isolates| format!(" {}", fold_few(&isolates.hosts, NAMES_MAX)));
             let what = format!("{}{whom}", run.playbook);
-            say::out(&format!("{}  {began}  {verdict:17}  {what}  by {}{drill}\n", run.run, run.operator));
+            let until = until.map_or(String::new(), |until| format!("  expires {until}"));
+            say::out(&format!("{}  {began}  {verdict:17}  {what}  by {}{drill}{until}\n", run.run, run.operator));
         }
     }
     if runs.is_empty() {
         say::err("no run yet\n");
     }
-    Ok(Exit::Done)
+    match ledger {
+        Some(ledger) => overdue::look(&ledger, &Again::of(args)),
+        None => Ok(Exit::Done),
+    }
 }
 
 /// `show`: what happened when, and the same words as at the end of the run.
@@ -75,11 +84,15 @@ pub(super) fn show(args: &Args, beginning: &str) -> Result<Exit, CliError> {
             Event::Resumed { .. } => Some(None),
             _ => None,
         });
+        let goes_on = verdict.flatten().is_none() && holder.is_some();
         let summary = match (verdict.flatten(), holder) {
             (None, Some(holder)) => isolation_goes_on(&id, &plan, &state, &holder),
             (verdict, _) => summarise_isolation(&id, &plan, &state, verdict),
         };
         say::out(&format!("{}\n{}", timeline(&entries), Again::of(args).in_text(&summary)));
+        if !goes_on {
+            say::out(&summarise_evidence(&id, &plan, &entries));
+        }
         return Ok(Exit::Done);
     }
     let plan = ledger.plan(&id).map_err(journal)?;

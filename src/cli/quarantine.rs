@@ -13,16 +13,17 @@ use crate::model::{
 };
 use crate::plan::Draft;
 use crate::quarantine::{Address, Danger, Fleet, Isolation, dangers, roles};
-use crate::report::{plural, summarise_isolation};
+use crate::report::{describe_evidence, plural, summarise_evidence, summarise_isolation};
 use crate::runtime::contain::contain;
 use crate::runtime::drive::{DriveError, Voices};
 use crate::runtime::isolate::Isolator;
 use crate::runtime::{Surroundings, addresses, epoch};
 
+use super::evidence::EvidenceArgs;
 use super::resume::next_epoch;
 use super::rotate::{confirm, new_run};
 use super::session::{Session, interrupts, journal, journal_failed, unless_stopped};
-use super::{Args, CliError, Exit, files, rule_sets, say, surroundings};
+use super::{Args, CliError, Exit, evidence, files, rule_sets, say, surroundings};
 
 /// How long a machine waits for a confirmation before it takes rules away again. Whoever is cut off by them waits no longer than that.
 const LEASE: Millis = Millis::from_secs(120);
@@ -38,6 +39,10 @@ pub(super) struct Wanted<'a> {
     pub(super) even: &'a [HostName],
     /// Only show the rules.
     pub(super) show: bool,
+    /// After how long somebody must look at it again.
+    pub(super) expires: Option<Millis>,
+    /// What hosts are to show first.
+    pub(super) evidence: &'a EvidenceArgs,
 }
 
 /// `quarantine`.
@@ -70,12 +75,13 @@ pub(super) async fn quarantine(args: &Args, wanted: Wanted<'_>) -> Result<Exit, 
         return Err(refused(&against));
     }
     let surroundings = surroundings::of_operator(args);
-    let plan = plan(Way::Quarantine, wanted.reason, &hosts, &known, &inventory, &surroundings, &quarantined);
+    let mut plan = plan(Way::Quarantine, wanted.reason, &hosts, &known, &inventory, &surroundings, &quarantined);
     if wanted.show {
         return rule_sets::show(args, &session, &inventory, &plan, &mut interrupts).await;
     }
-    say::err(&describe(&plan));
-    ask_and_do(args, session, inventory, plan, &mut interrupts).await
+    plan.evidence = evidence::plan(wanted.evidence)?;
+    say::err(&(describe_evidence(&plan) + &describe(&plan)));
+    ask_and_do(args, session, inventory, (plan, wanted.expires), &mut interrupts).await
 }
 
 /// `release`.
@@ -104,7 +110,7 @@ pub(super) async fn release(args: &Args, wanted: &[HostName]) -> Result<Exit, Cl
     let plan = plan(Way::Release, "", &hosts, &known, &inventory, &surroundings, &quarantined);
     say::err(&describe(&plan));
     let mut interrupts = interrupts()?;
-    ask_and_do(args, session, inventory, plan, &mut interrupts).await
+    ask_and_do(args, session, inventory, (plan, None), &mut interrupts).await
 }
 
 /// `resume` of such a run.
@@ -239,6 +245,7 @@ fn plan(
         hosts: hosts.iter().map(|host| (host.clone(), known(host))).collect(),
         members: inventory.hosts.keys().map(|name| (name.clone(), member(name))).collect(),
         lease: LEASE,
+        evidence: None,
     }
 }
 
@@ -268,7 +275,7 @@ async fn ask_and_do(
     args: &Args,
     mut session: Session,
     inventory: Inventory,
-    plan: IsolationPlan,
+    (plan, expires): (IsolationPlan, Option<Millis>),
     interrupts: &mut mpsc::Receiver<()>,
 ) -> Result<Exit, CliError> {
     let hosts = fold_few(plan.hosts.keys(), NAMES_MAX);
@@ -294,6 +301,7 @@ async fn ask_and_do(
             way: plan.way,
             hosts: plan.hosts.keys().cloned().collect(),
             reason: plan.reason.clone(),
+            expires,
         }),
     ];
     let mut state = Isolation::new(roles(&plan));
@@ -325,8 +333,8 @@ async fn go(
 ) -> Result<Exit, CliError> {
     session.works_on(&run);
     let entries = session.journal.entries(&run).map_err(journal)?;
-    let before = entries.into_iter().filter_map(|entry| match entry.event {
-        Event::ReachedBefore { host, answered } => Some((host, answered)),
+    let before = entries.iter().filter_map(|entry| match &entry.event {
+        Event::ReachedBefore { host, answered } => Some((host.clone(), answered.clone())),
         _ => None,
     });
     let surroundings = surroundings::of_operator(args);
@@ -334,6 +342,7 @@ async fn go(
         |(name, member): (&HostName, &IsolationMember)| surroundings.who(inventory, name, Some(member.become_user));
     let whos: Vec<_> = plan.members.iter().filter_map(who).collect();
     session.connector.unlock(whos.iter().map(|who| &who.endpoint)).await;
+    let shows: Vec<_> = whos.iter().filter(|who| plan.hosts.contains_key(&who.host)).cloned().collect();
     let (tell, mut facts) = mpsc::unbounded_channel();
     let plan = Arc::new(plan);
     let isolator = Isolator::new(
@@ -346,11 +355,17 @@ async fn go(
         tell,
     );
     let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };
-    let ended = contain((&run, plan.way), &mut state, &mut voices, &isolator, &mut facts, interrupts).await;
+    let first = (&run, &*plan, &entries[..]);
+    let ended = match evidence::take(first, &shows, &session.connector, &mut state, &mut voices, interrupts).await {
+        Ok(()) => contain((&run, plan.way), &mut state, &mut voices, &isolator, &mut facts, interrupts).await,
+        Err(error) => Err(error),
+    };
     session.reporter.finish();
     isolator.leave().await;
     let verdict = ended.as_ref().ok().copied();
     say::err(&format!("\n{}", session.again.in_text(&summarise_isolation(&run, &plan, &state, verdict))));
+    // A ledger that cannot be read has been complained of.
+    say::err(&summarise_evidence(&run, &plan, &session.journal.entries(&run).unwrap_or_default()));
     match ended {
         Ok(verdict) => Ok(Exit::from(verdict)),
         Err(DriveError::Abandoned) => Err(CliError::new(Exit::PersonMustLook, "left in the middle, as you asked")

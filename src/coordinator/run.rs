@@ -144,7 +144,12 @@ impl Run {
                 }
                 self.watched.insert(host.clone(), *back);
             }
-            Event::RunIsolates(_) | Event::ReachedBefore { .. } => return illegal("it is no event of a rotation"),
+            Event::RunIsolates(_)
+            | Event::ReachedBefore { .. }
+            | Event::EvidenceBegan { .. }
+            | Event::EvidenceTaken(_) => {
+                return illegal("it is no event of a rotation");
+            }
             Event::RunEnded { verdict } => self.verdict = Some(*verdict),
         }
         Ok(())

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Drill, Fingerprint, Found, HostName, Isolates, Millis, Reached, Reason, RunId, Step, ValueId, Verdict};
+use super::{
+    Drill, EvidenceTaken, Fingerprint, Found, HostName, Isolates, Millis, Reached, Reason, RunId, Step, ValueId,
+    Verdict,
+};
 
 /// The version of the events' format, in the ledger and in `--output json`. A reader refuses a later one.
 pub const EVENT_VERSION: u32 = 1;
@@ -78,6 +81,13 @@ pub enum Event {
         /// What answered.
         answered: Vec<Reached>,
     },
+    /// A host is asked for evidence, before anybody is told to isolate it.
+    EvidenceBegan {
+        /// Which.
+        host: HostName,
+    },
+    /// So much of it is here; no more is asked for.
+    EvidenceTaken(EvidenceTaken),
     /// The new values exist; this is how they will be recognised.
     ValuesMinted {
         /// The fingerprint of each new value.
@@ -170,6 +180,8 @@ impl Event {
             Self::RunIsDrill(_) => "run-is-drill",
             Self::RunIsolates(_) => "run-isolates",
             Self::ReachedBefore { .. } => "reached-before",
+            Self::EvidenceBegan { .. } => "evidence-began",
+            Self::EvidenceTaken(_) => "evidence-taken",
             Self::ValuesMinted { .. } => "values-minted",
             Self::StepBegan { .. } => "step-began",
             Self::StepDone { .. } => "step-done",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Become, HostName, Millis};
+use super::{Become, EvidencePlan, HostName, Millis};
 
 /// The version of the format. A reader refuses a later one.
 pub const ISOLATION_VERSION: u32 = 1;
@@ -47,6 +47,9 @@ pub struct IsolationPlan {
     pub members: BTreeMap<HostName, IsolationMember>,
     /// How long a machine waits for a confirmation before it takes the rules away.
     pub lease: Millis,
+    /// What the hosts are to show before they are isolated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<EvidencePlan>,
 }
 
 /// How peers know a host.
@@ -89,6 +92,9 @@ pub struct Isolates {
     pub hosts: BTreeSet<HostName>,
     /// Why, in the operator's words.
     pub reason: String,
+    /// How long after the beginning of the run somebody must have decided what comes next. Nothing happens by itself then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Millis>,
 }
 
 /// Something that answers from a peer, or does not.

@@ -29,6 +29,29 @@ impl Millis {
         Duration::from_millis(self.0)
     }
 
+    /// Reads `5s`, `2m`, `1h30m`, `500ms`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut total: u64 = 0;
+        let mut rest = text;
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+            let number: u64 = rest[..digits].parse().ok()?;
+            rest = &rest[digits..];
+            let letters = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+            let unit = match &rest[..letters] {
+                "ms" => 1,
+                "s" => 1_000,
+                "m" => 60_000,
+                "h" => 3_600_000,
+                _ => return None,
+            };
+            rest = &rest[letters..];
+            total = total.checked_add(number.checked_mul(unit)?)?;
+        }
+        (!text.is_empty()).then_some(Self(total))
+    }
+
     /// Whole seconds, rounded up: for tools that take no fractions.
     #[must_use]
     pub const fn secs_ceil(self) -> u64 {
@@ -73,5 +96,14 @@ mod tests {
         assert_eq!(read(125_000), "2 min 5 s");
         assert_eq!(read(10_800_000), "3 h 0 min");
         assert_eq!(Millis(1_001).secs_ceil(), 2);
+    }
+
+    #[test]
+    fn durations_are_numbers_with_units() {
+        assert_eq!(Millis::parse("1h30m"), Some(Millis(5_400_000)));
+        assert_eq!(Millis::parse("500ms"), Some(Millis(500)));
+        for bad in ["", "5", "s", "5 s", "-1s", "1d", "99999999999999999999s"] {
+            assert_eq!(Millis::parse(bad), None, "{bad}");
+        }
     }
 }

@@ -106,6 +106,10 @@ impl Isolation {
             Event::RunBegan { .. } | Event::RunIsolates(_) => {}
             Event::ReachedBefore { host, .. } if !self.members.contains_key(host) => return Err(known(host)),
             Event::ReachedBefore { .. } => {}
+            // Evidence decides nothing: whatever came of it, the host is isolated.
+            Event::EvidenceBegan { host } if !self.members.contains_key(host) => return Err(known(host)),
+            Event::EvidenceTaken(taken) if !self.members.contains_key(&taken.host) => return Err(known(&taken.host)),
+            Event::EvidenceBegan { .. } | Event::EvidenceTaken(_) => {}
             Event::RunEnded { .. } if self.next().is_going_on() => {
                 return Err(illegal("something is still to be done".to_owned()));
             }

@@ -7,7 +7,7 @@ use crate::model::{
     Certainty, Decision, Drill, Entry, Event, HostName, Isolates, Millis, Reason, ReasonKind, Step, fold_few, harmless,
 };
 
-use super::{Reporter, plural};
+use super::{Reporter, evidence_line, plural};
 
 /// How many names or ranges of names stand on one line.
 const NAMES_MAX: usize = 8;
@@ -103,6 +103,13 @@ impl<W: Write> Plain<W> {
     }
 }
 
+/// Whom it isolates or releases, why, and when somebody must look at it again.
+fn isolates_line(Isolates { way, hosts, reason, expires }: &Isolates) -> String {
+    let why = if reason.is_empty() { String::new() } else { format!(": {}", harmless(reason)) };
+    let until = expires.map_or(String::new(), |time| format!("; to be looked at again after {time}"));
+    format!("{}: {}{why}{until}", way.label(), fold_few(hosts, NAMES_MAX))
+}
+
 impl Plain<Vec<u8>> {
     /// Takes what was said since the last time.
     pub fn take(&mut self) -> String {
@@ -123,10 +130,9 @@ impl<W: Write + Send> Reporter for Plain<W> {
             | Event::ProbeTried { .. }
             | Event::ValuesMinted { .. }
             | Event::ReachedBefore { .. } => {}
-            Event::RunIsolates(Isolates { way, hosts, reason }) => {
-                let why = if reason.is_empty() { String::new() } else { format!(": {}", harmless(reason)) };
-                self.say(&format!("{}: {}{why}", way.label(), fold_few(hosts, NAMES_MAX)));
-            }
+            Event::RunIsolates(isolates) => self.say(&isolates_line(isolates)),
+            Event::EvidenceBegan { host } => self.say(&format!("evidence: {host}: asked for")),
+            Event::EvidenceTaken(taken) => self.say(&format!("evidence: {}", evidence_line(taken))),
             Event::HostInspected { .. } => {
                 self.connect.1 += 1;
                 if self.connect.1 as u64 == self.connect.0 {

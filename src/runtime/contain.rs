@@ -72,7 +72,11 @@ pub fn verdict(way: Way, run: &Isolation) -> Verdict {
     }
 }
 
-fn commit(id: &RunId, run: &mut Isolation, voices: &mut Voices<'_>, events: Vec<Event>) -> Result<(), DriveError> {
+/// Makes these facts of the run durable, then says them.
+///
+/// # Errors
+/// If they are not durable, or cannot be.
+pub fn commit(id: &RunId, run: &mut Isolation, voices: &mut Voices<'_>, events: Vec<Event>) -> Result<(), DriveError> {
     for event in &events {
         run.apply(event)
             .map_err(|error| DriveError::Illegal(IllegalMove { event: error.event, because: error.because }))?;

@@ -36,6 +36,7 @@ fn plan(way: Way) -> IsolationPlan {
             (name("w-2"), member(&[])),
         ]),
         lease: Millis::from_secs(60),
+        evidence: None,
     }
 }
 
@@ -82,7 +83,12 @@ fn the_ledger_knows_who_is_isolated_and_its_chain_covers_the_plan() {
         operator: "op@here".to_owned(),
         version: "0".to_owned(),
     };
-    let isolates = Isolates { way: Way::Quarantine, hosts: BTreeSet::from([name("w-1")]), reason: plan.reason.clone() };
+    let isolates = Isolates {
+        way: Way::Quarantine,
+        hosts: BTreeSet::from([name("w-1")]),
+        reason: plan.reason.clone(),
+        expires: None,
+    };
     let mut journal = Journal::open(&dir).unwrap();
     let first = [began, Event::RunIsolates(isolates.clone())].map(entry);
     journal.begin_isolation(&run(), &plan, "op@here", &first).unwrap();

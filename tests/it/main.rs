@@ -16,6 +16,7 @@ mod dotenv;
 mod drill;
 mod elsewhere;
 mod evidence;
+mod evidence_runs;
 mod failures;
 mod files;
 mod fleet;
