@@ -188,6 +188,7 @@ pub enum Verb {
                       Exit 0: every peer is proved to drop the hosts; 6: not every one, and they are named; 4: refused.\n\
                       Secrets are not touched: rotate those that the hosts knew.\n\n\
                       Examples:\n  lockturn quarantine worker-3 --reason 'strange logins'\n  \
+                      lockturn quarantine worker-3 --evidence evidence/ --recipient age1… --expires 24h\n  \
                       lockturn quarantine worker-3 --show\n  lockturn quarantine worker-2 worker-3 --even worker-2 --even worker-3"
     )]
     Quarantine {

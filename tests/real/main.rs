@@ -7,6 +7,7 @@ mod host_attackers;
 mod host_bare;
 mod host_deaths;
 mod host_duels;
+mod host_evidence;
 mod host_faults;
 mod host_order;
 mod host_program;

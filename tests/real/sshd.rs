@@ -3,6 +3,7 @@
 mod agent;
 mod battery;
 mod drill;
+mod evidence;
 pub(crate) mod fleet;
 mod from_hosts;
 mod jump;
