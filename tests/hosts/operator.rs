@@ -165,10 +165,16 @@ impl Going {
         }
     }
 
+    /// Reads what it says until this has happened.
+    #[track_caller]
+    pub(crate) fn until_said(&mut self, event: &str) {
+        self.read_until(event, |_| true);
+    }
+
     /// Reads what it says until the run has decided.
     #[track_caller]
     pub(crate) fn until_decided(&mut self) {
-        self.read_until("decided", |_| true);
+        self.until_said("decided");
     }
 
     #[track_caller]

@@ -3,6 +3,7 @@
 mod alone;
 mod contained;
 mod cut_off;
+mod evidence;
 mod goes_back;
 mod goes_well;
 mod moments;
@@ -59,6 +60,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("both_playbooks_rotate_and_nobody_sees_a_value", Always, goes_well::both_playbooks_rotate_and_nobody_sees_a_value),
     ("owner_mode_acl_and_attributes_stay", Always, goes_well::owner_mode_acl_and_attributes_stay),
     ("a_worker_is_isolated_and_let_back_in", Always, contained::a_worker_is_isolated_and_let_back_in),
+    ("a_worker_shows_what_it_has_first", Always, evidence::a_worker_shows_what_it_has_first),
     ("whoever_isolates_dies", Battery, contained::whoever_isolates_dies),
     ("a_peer_and_the_worker_are_away", Always, contained::a_peer_and_the_worker_are_away),
     ("a_worker_s_own_rules", Always, quarantined::a_worker_s_own_rules),
