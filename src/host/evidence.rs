@@ -12,11 +12,21 @@ use crate::model::{Reason, ReasonKind};
 
 use super::Nonce;
 
-/// The program as it is sent: without the lines that are comments.
+/// The program as it is sent: with the functions that it shares with the other one, and without the lines that are comments.
 pub static EVIDENCE_PROGRAM: LazyLock<String> = LazyLock::new(|| {
-    let lines = include_str!("evidence.sh").split_inclusive('\n');
+    let shared = ["has", "bounded", "words_of", "recorded"].map(shared);
+    let lines = shared.into_iter().chain([include_str!("evidence.sh")]).flat_map(|part| part.split_inclusive('\n'));
     lines.filter(|line| !line.trim_start().starts_with('#')).collect()
 });
+
+/// A function of the other program.
+fn shared(name: &str) -> &'static str {
+    let program = include_str!("program.sh");
+    let (begin, end) = (format!("\n{name}() {{\n"), "\n}\n");
+    let at = program.find(&begin).map_or(program.len(), |at| at + 1);
+    let to = program[at..].find(end).map_or(program.len(), |to| at + to + end.len());
+    &program[at..to]
+}
 
 /// One thing that a host can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +76,9 @@ pub const EVIDENCE: [EvidenceItem; 23] = [
 
 /// What the program prints when it is ready.
 const READY: &[u8] = b"LOCKTURN-EVIDENCE 1\n";
+
+/// What it prints instead where sudo would record what it answers.
+const RECORDED: &[u8] = b"LOCKTURN-EVIDENCE recorded\n";
 
 /// Noise that is skipped before the program is ready and before an item begins.
 const NOISE_BYTES_MAX: usize = 64 * 1024;
@@ -128,6 +141,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> EvidenceSession<R, W> {
         };
         let wait = async {
             while find(buffer, READY).is_none() {
+                if find(buffer, RECORDED).is_some() {
+                    let words = "sudo would keep a record of all evidence on the host's own disk";
+                    return Err(Reason::new(ReasonKind::SudoRecords, words));
+                }
                 if buffer.len() > NOISE_BYTES_MAX {
                     return Err(no_shell("the login prints more than 64 KiB before the shell answers"));
                 }

@@ -3,6 +3,7 @@
 # One line asks for one item (src/host/evidence.rs has their list): `ITEM SECONDS BYTES`. It is answered with `NONCE NUMBER begin`, the
 # item's bytes as they come, and `NONCE NUMBER end STATUS`. Only looks: it writes no file, not even a temporary one (so no text in a
 # here-document), and starts no tool that would load a kernel module. What a tool complains of belongs to the item.
+# Of program.sh it has `has`, `bounded`, `words_of` and `recorded` before it: those are written once.
 # Lines that begin with # are not sent: no text in quotes may have one.
 # shellcheck disable=SC2317 # `homes` calls functions by their names
 
@@ -12,7 +13,7 @@ lockturn_evidence() {
     set +abCefmnuvx
     unset -f : . break continue eval exec exit export return set shift trap unset '[' cat command cut date df dmesg docker head hostname \
         id ip iptables-save ip6tables-save journalctl last lastb ls netstat nft print printf ps read readlink route say sha256sum ss sum \
-        systemctl tail test timeout tr true umask uname uptime w who
+        sudo systemctl tail test timeout tr true umask uname uptime w who
     umask 077
     unset IFS ENV BASH_ENV CDPATH GREP_OPTIONS POSIXLY_CORRECT BLOCK_SIZE BLOCKSIZE LS_BLOCK_SIZE QUOTING_STYLE PAGER SYSTEMD_PAGER
     unset LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT LD_DEBUG DOCKER_HOST
@@ -24,6 +25,8 @@ lockturn_evidence() {
         *MIRBSD* | *LEGACY*) say() { print -rn -- "$1"; } ;;
         *) say() { printf %s "$1"; } ;;
     esac
+    # sudo would keep on this very disk what we answer.
+    if recorded; then say "LOCKTURN-EVIDENCE recorded$newline"; return; fi
     say "LOCKTURN-EVIDENCE 1$newline"
     IFS= read -r nonce || return
     number=0
@@ -51,8 +54,8 @@ item() {
     case $item in
         clock) clock ;;
         processes) processes ;;
-        programs) bounded ls -ldn -- /proc/[0-9]*/exe /proc/[0-9]*/cwd; mostly ;;
-        open-files) bounded ls -ln -- /proc/[0-9]*/fd; mostly ;;
+        programs) in_time ls -ldn -- /proc/[0-9]*/exe /proc/[0-9]*/cwd; mostly ;;
+        open-files) in_time ls -ln -- /proc/[0-9]*/fd; mostly ;;
         sockets) sockets ;;
         logins) logins ;;
         modules) plain /proc/modules; nothing_or_done ;;
@@ -76,16 +79,11 @@ item() {
     esac
 }
 
-has() {
-    command -v "$1" >/dev/null 2>&1
-}
-
-# bounded COMMAND...: within the time that is left for the item.
-bounded() {
+# in_time COMMAND...: within the time that is left for the item. Where there is no `timeout` the coordinator has one.
+in_time() {
     left=$((ends - $(date +%s)))
     [ "$left" -gt 0 ] || return 124
-    # Where there is no timeout the coordinator has one.
-    if has timeout; then timeout -k 2 "$left" "$@"; else "$@"; fi
+    bounded "$left" "$@"
     did=$?
     # 137: it did not heed the signal, and was killed.
     case $did in (124 | 137) late=yes ;; esac
@@ -102,7 +100,7 @@ run() {
     has "$1" || return 0
     found=yes
     title "$*"
-    bounded "$@"
+    in_time "$@"
 }
 
 # plain FILE...: whole files of /proc and the like.
@@ -111,7 +109,7 @@ plain() {
         [ -r "$file" ] || continue
         found=yes
         title "$file"
-        bounded cat -- "$file"
+        in_time cat -- "$file"
     done
 }
 
@@ -124,7 +122,7 @@ dump() {
         found=yes
         title "$file"
         ls -ldn -- "$file"
-        bounded tail -c "$most" -- "$file"
+        in_time tail -c "$most" -- "$file"
     done
 }
 
@@ -142,7 +140,7 @@ mostly() {
 }
 
 clock() {
-    bounded date -u
+    in_time date -u
     plain /proc/uptime /proc/sys/kernel/random/boot_id /proc/version /proc/cmdline
     run uname -a
     run id
@@ -154,14 +152,14 @@ clock() {
 processes() {
     if has ps; then
         title ps
-        bounded ps -e -ww -o pid,ppid,uid,user,lstart,stat,tty,args 2>/dev/null || run ps
+        in_time ps -e -ww -o pid,ppid,uid,user,lstart,stat,tty,args 2>/dev/null || run ps
     fi
     for status in /proc/[0-9]*/status; do
         found=yes
         break
     done
     title '/proc/*/status'
-    bounded cat -- /proc/[0-9]*/status 2>/dev/null
+    in_time cat -- /proc/[0-9]*/status 2>/dev/null
     nothing_or_done
 }
 
@@ -253,7 +251,7 @@ binaries() {
         [ -n "$at" ] || continue
         case $seen in (*"$newline$at$newline"*) continue ;; esac
         seen=$seen$at$newline found=yes
-        sum=$(bounded sha256sum <"$link") || sum=unknown
+        sum=$(in_time sha256sum <"$link") || sum=unknown
         [ "$(date +%s)" -lt "$ends" ] || return 124
         say "${sum%% *}  $at$newline"
     done

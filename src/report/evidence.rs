@@ -64,7 +64,7 @@ pub fn describe_evidence(plan: &IsolationPlan) -> String {
         count => format!("encrypted to {}", plural(count, "recipient")),
     };
     format!(
-        "first, evidence: at most {} and {} from each host, into {}, {sealed}\n",
+        "first, evidence: for at most {}, at most {} from each host, into {}, {sealed}\n",
         wanted.time,
         bytes(wanted.bytes),
         wanted.directory

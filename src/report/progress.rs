@@ -130,6 +130,20 @@ impl Reporter for Progress {
                 }
                 self.waiting.insert(host.clone());
             }
+            Event::EvidenceBegan { host } => {
+                if self.waiting.is_empty() {
+                    self.step = None;
+                    self.begin("evidence", 0);
+                }
+                self.waiting.insert(host.clone());
+                self.bar.inc_length(1);
+                self.show_waiting();
+            }
+            Event::EvidenceTaken(taken) => {
+                self.waiting.remove(&taken.host);
+                self.bar.inc(1);
+                self.show_waiting();
+            }
             Event::ProbeTried { host, probe, reason, .. } => {
                 match reason {
                     Some(reason) => self.wrong.insert(host.clone(), harmless(&format!("{probe}: {reason}"))),

@@ -195,8 +195,9 @@ impl Taking<'_> {
     }
 
     async fn open(&self) -> Result<Live, Reason> {
-        let cancel = self.cancel.child_token();
-        let connection = self.connector.connect(&self.who.endpoint, cancel).await.map_err(|error| error.reason)?;
+        // Not the run's token: what it cuts would be called lost, and was stopped.
+        let connecting = self.connector.connect(&self.who.endpoint, CancellationToken::new());
+        let connection = connecting.await.map_err(|error| error.reason)?;
         let command = match self.who.become_user {
             Become::None => "exec /bin/sh -s",
             Become::Sudo => "exec sudo -n -- /bin/sh -s",

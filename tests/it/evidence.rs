@@ -152,6 +152,10 @@ async fn what_came_before_the_end_is_kept() {
 
 /// The program in a shell of this machine.
 async fn program(line: &str, dir: &std::path::Path) -> (Session<ChildStdout, ChildStdin>, Child) {
+    started(line, dir).await.unwrap()
+}
+
+async fn started(line: &str, dir: &std::path::Path) -> Result<(Session<ChildStdout, ChildStdin>, Child), Reason> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", line])
         .current_dir(dir)
@@ -164,7 +168,7 @@ async fn program(line: &str, dir: &std::path::Path) -> (Session<ChildStdout, Chi
         .spawn()
         .unwrap();
     let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    (EvidenceSession::start(stdout, stdin, Nonce::new([7; 16]), PATIENCE).await.unwrap(), child)
+    Ok((EvidenceSession::start(stdout, stdin, Nonce::new([7; 16]), PATIENCE).await?, child))
 }
 
 async fn show(
@@ -203,6 +207,16 @@ async fn a_host_shows_it_all_and_writes_nothing() {
     drop(session);
     let ended = tokio::time::timeout(PATIENCE, child.wait()).await;
     assert!(ended.is_ok_and(|status| status.unwrap().success()), "it does not end with us");
+}
+
+#[tokio::test]
+async fn what_sudo_would_record_is_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy("/bin/sh", dir.path().join("sudo")).unwrap();
+    let start = async |line: &str| started(line, dir.path()).await.map(drop);
+    assert_eq!(start("./sudo -c '/bin/sh -s; true'").await, Ok(()), "it only stands there");
+    let refused = start("./sudo -c 'cat | /bin/sh -s | cat'").await.unwrap_err();
+    assert!(refused.kind == ReasonKind::SudoRecords && refused.detail.contains("own disk"), "{refused:?}");
 }
 
 #[tokio::test]

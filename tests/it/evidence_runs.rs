@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -28,9 +30,12 @@ struct Stand {
 
 impl Stand {
     fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
         // Nobody listens there: the port was free a moment ago.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::behind(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
+    }
+
+    fn behind(port: u16) -> Self {
+        let home = tempfile::tempdir().unwrap();
         let hosts: String =
             (1..=4).map(|n| format!("    w-{n}: {{ address: 192.0.2.{n}, user: root, jump: control }}\n")).collect();
         let text = format!("all:\n  hosts:\n    control: {{ address: 127.0.0.1, port: {port}, user: root }}\n{hosts}");
@@ -42,9 +47,12 @@ impl Stand {
         self.home.path().join(name)
     }
 
-    /// `lockturn` with these words; its code, standard output and standard error.
-    fn says(&self, words: &[&str]) -> (i32, String, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_lockturn"))
+    /// `lockturn` with these words.
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("/usr/bin/env");
+        command
+            .arg("--default-signal=INT,TERM,HUP")
+            .arg(env!("CARGO_BIN_EXE_lockturn"))
             .arg("-i")
             .arg(self.at("hosts.yml"))
             .args(["--yes", "--state"])
@@ -53,9 +61,13 @@ impl Stand {
             .env("HOME", self.home.path())
             .env_remove("SSH_AUTH_SOCK")
             .current_dir(self.home.path())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Its code, standard output and standard error.
+    fn says(&self, words: &[&str]) -> (i32, String, String) {
+        let output = self.command(words).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
     }
@@ -132,9 +144,12 @@ fn a_host_that_is_off_shows_nothing_and_is_isolated_all_the_same() {
     let words = ["quarantine", "w-1", "--reason", "strange logins", "--evidence", "here", "--expires", "2s"];
     let (code, _, said) = stand.says(&words);
     assert_eq!(code, 6, "{said}");
-    for word in
-        ["first, evidence: at most 1 min 0 s and 256.0 MiB", "PARTIAL 0/4", "MISSING clock to binaries", "evidence in "]
-    {
+    for word in [
+        "first, evidence: for at most 1 min 0 s, at most 256.0 MiB",
+        "PARTIAL 0/4",
+        "MISSING clock to binaries",
+        "evidence in ",
+    ] {
         assert!(said.contains(word), "`{word}`: {said}");
     }
     let events = stand.events();
@@ -224,6 +239,25 @@ fn what_the_operator_stopped_is_taken_again_and_what_was_taken_is_not() {
         assert_eq!(stand.says(&["resume"]).0, 6);
         assert_eq!(stand.count("evidence-began"), began, "{kind:?}");
     }
+}
+
+#[test]
+fn who_says_stop_while_evidence_is_taken_ends_the_run_before_anybody_was_told() {
+    // It takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stand = Stand::behind(silent.local_addr().unwrap().port());
+    let words = ["quarantine", "w-1", "--evidence", "here", "--evidence-time", "10m"];
+    let mut going = stand.command(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(going.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains("evidence: w-1: asked for")), "it was not asked");
+    let process = rustix::process::Pid::from_raw(going.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    let rest: Vec<String> = said.collect();
+    assert_eq!(going.wait().unwrap().code(), Some(6), "{rest:?}");
+    let order: Vec<String> = stand.events().iter().map(|line| line["event"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(order, ["run-began", "run-isolates", "evidence-began", "interrupted", "evidence-taken", "run-ended"]);
+    assert!(rest.iter().any(|line| line.contains("the operator said stop")), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("next: lockturn") && line.contains("resume")), "{rest:?}");
 }
 
 #[test]

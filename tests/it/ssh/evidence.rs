@@ -15,7 +15,7 @@ use lockturn::ssh::Settings;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::server::{PATIENCE, Program, Script, Server, Showing, Shows, connector};
+use super::server::{Link, Login, PATIENCE, Program, Script, Server, Showing, Shows, connector};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -212,13 +212,25 @@ async fn a_host_that_hangs_ends_with_the_time() {
         let took = Took::of(&server, 2, MIB, &[]).await;
         assert_eq!(took.missing().len(), EVIDENCE.len());
         took.is_whole();
+        server.left_alone().await;
+    }
+    // Half connected when its time was over: in the keys, and in the login.
+    for script in [
+        Script { link: Link::StallsAfter(300), ..Script::default() },
+        Script { login: Login::NoAnswer, ..Script::default() },
+    ] {
+        let server = Server::start(script).await;
+        assert_eq!(Took::of(&server, 2, MIB, &[]).await.missing()["clock"], ReasonKind::TimedOut);
+        server.left_alone().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_sends_without_end_is_cut_and_left() {
     let endless: Shows = |nonce, number, _| Showing::Endless(format!("{nonce} {number} begin\n").into_bytes());
-    let took = Took::shown_by(endless, 40, 40 * MIB).await;
+    let server = shower(endless).await;
+    let took = Took::of(&server, 40, 40 * MIB, &[]).await;
+    server.left_alone().await;
     // Each connection gives one item, cut where it should be, until the size for the host is used up.
     assert_eq!((took.taken.items, took.taken.bytes), (3, 40 * MIB));
     assert_eq!(took.file("01-clock").len() as u64, EVIDENCE[0].bytes);
