@@ -133,11 +133,11 @@ impl Reporter for Progress {
             Event::EvidenceBegan { host } => {
                 if self.waiting.is_empty() {
                     self.step = None;
-                    self.begin("evidence", 0);
+                    self.begin("evidence", 1);
+                } else {
+                    self.bar.inc_length(1);
                 }
                 self.waiting.insert(host.clone());
-                self.bar.inc_length(1);
-                self.show_waiting();
             }
             Event::EvidenceTaken(taken) => {
                 self.waiting.remove(&taken.host);

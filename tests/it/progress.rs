@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use indicatif::{ProgressDrawTarget, TermLike};
-use lockturn::model::{Entry, Event, HostName, Millis, Step};
+use lockturn::model::{Entry, Event, EvidenceTaken, HostName, Millis, Step};
 use lockturn::report::{Progress, Reporter};
 
 /// A terminal that remembers all that was written to it.
@@ -54,13 +54,18 @@ fn a_bar_is_of_something_and_there_is_none_before_the_first_step() {
     let hosts: Vec<HostName> = ["a", "b"].map(|name| name.parse().unwrap()).into();
     say(Event::ConnectBegan { hosts: 2 });
     hosts.iter().for_each(|host| say(Event::HostInspected { host: host.clone() }));
+    let isolated = hosts[0].clone();
+    say(Event::EvidenceBegan { host: isolated.clone() });
+    let taken =
+        EvidenceTaken { host: isolated, place: String::new(), items: 0, bytes: 0, sums: None, missing: Vec::new() };
+    say(Event::EvidenceTaken(taken));
     for step in [Step::Lock, Step::Activate] {
         hosts.iter().for_each(|host| say(Event::StepBegan { host: host.clone(), step }));
         hosts.iter().for_each(|host| say(Event::StepDone { host: host.clone(), step }));
     }
     progress.finish();
     let shown = terminal.0.lock().unwrap().clone();
-    for word in ["connect", "lock", "activate", "0/2", "2/2"] {
+    for word in ["connect", "evidence", "0/1", "lock", "activate", "0/2", "2/2"] {
         assert!(shown.contains(word), "no `{word}`: {shown}");
     }
     assert!(!shown.contains("0/0"), "{shown}");
