@@ -77,7 +77,7 @@ pub(super) fn a_worker_is_isolated_and_let_back_in(fleet: &Fleet) {
     assert!(rule_sets(fleet) == before, "something was changed before it was asked");
 
     lockturn(fleet, &["--yes", "quarantine", ISOLATED, "--reason", "strange logins"])
-        .with(0, &["QUARANTINED  worker-2: 3 peers", "strange logins"]);
+        .with(0, &["QUARANTINED  worker-2: dropped by 3 peers", "strange logins"]);
     assert_eq!(ways_through(fleet), Vec::<String>::new());
     assert!(!echo(isolated, &operator), "it reaches one that is no peer");
     lockturn(fleet, &["runs"]).with(0, &["quarantined", "quarantine worker-2"]);
@@ -149,7 +149,7 @@ pub(super) fn a_peer_and_the_worker_are_away(fleet: &Fleet) {
     // From the others nothing answers either, so that nothing is proved but by their own kernels.
     lockturn(fleet, &["--yes", "quarantine", ISOLATED]).with(6, &["PARTIAL 2/3", "worker-1", "unreachable"]);
     fleet.network.mend();
-    lockturn(fleet, &["resume"]).with(0, &["QUARANTINED  worker-2: 3 peers"]);
+    lockturn(fleet, &["resume"]).with(0, &["QUARANTINED  worker-2: dropped by 3 peers"]);
     assert_eq!(ways_through(fleet), Vec::<String>::new());
     breaks_out(fleet.host(ISOLATED));
     assert_eq!(ways_through(fleet), Vec::<String>::new(), "its peers do not hold");
@@ -174,7 +174,7 @@ pub(super) fn whoever_isolates_dies(fleet: &Fleet) {
         let mut going = fleet.going(&["quarantine", ISOLATED]);
         going.until("step-done", host, step);
         going.kill();
-        lockturn(fleet, &["resume"]).with(0, &["QUARANTINED  worker-2: 3 peers"]);
+        lockturn(fleet, &["resume"]).with(0, &["QUARANTINED  worker-2: dropped by 3 peers"]);
         assert_eq!(ways_through(fleet), Vec::<String>::new(), "after it died in `{step}` on {host}");
 
         let mut going = fleet.going(&["release", ISOLATED]);
