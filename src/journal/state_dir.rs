@@ -21,6 +21,13 @@ pub struct StateLock {
     holder: String,
 }
 
+/// Let go of by name: a program that is being started just now may still have the file, until it is that program.
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        let _closed_anyway = self.file.unlock();
+    }
+}
+
 impl StateLock {
     /// Says which run the process works on, to whoever looks.
     pub fn works_on(&self, run: &RunId) {
@@ -117,7 +124,11 @@ impl StateDir {
     #[must_use]
     pub fn at_work(&self) -> Option<AtWork> {
         let mut file = File::open(self.join("lock")).ok()?;
-        let Err(TryLockError::WouldBlock) = file.try_lock_shared() else { return None };
+        let looked = file.try_lock_shared();
+        if looked.is_ok() {
+            let _closed_anyway = file.unlock();
+        }
+        let Err(TryLockError::WouldBlock) = looked else { return None };
         let mut words = String::new();
         let _unreadable = file.read_to_string(&mut words);
         let mut lines = words.lines();
