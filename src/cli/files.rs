@@ -31,10 +31,18 @@ fn no_inventory(args: &Args, found: &Diagnostics) -> CliError {
     if there { error } else { error.hint("lockturn init writes one to begin with; -i names another one") }
 }
 
-/// Reads a playbook; warnings go to standard error.
+/// Reads a playbook that rotates; warnings go to standard error.
 pub(super) fn playbook(path: &Path) -> Result<Playbook, CliError> {
     let (playbook, warnings) = crate::playbook::read(path).map_err(|found| invalid(&found))?;
     warn(warnings);
+    if playbook.forgets {
+        let file = path.display();
+        return Err(CliError::new(
+            Exit::Usage,
+            format!("{file} rotates nothing: it forgets hosts; nothing was changed"),
+        )
+        .hint(format!("lockturn quarantine HOST --playbook {file}")));
+    }
     Ok(playbook)
 }
 
@@ -146,7 +154,11 @@ pub(super) fn check(args: &Args, named: &[PathBuf]) -> Result<Exit, CliError> {
                     Ok(draft) => {
                         let only = limit(args, inventory)?;
                         let concerned = only.is_none_or(|only| draft.hosts.keys().any(|host| only.contains(host)));
-                        let what = if concerned { size(&limited(args, inventory, draft)?) } else { NOBODY.to_owned() };
+                        let what = match (concerned, playbook.forgets) {
+                            (false, _) => NOBODY.to_owned(),
+                            (true, true) => format!("forgets {}", size(&draft)),
+                            (true, false) => size(&limited(args, inventory, draft)?),
+                        };
                         done.push((path, what));
                     }
                     Err(Diagnostics(errors)) => found.extend(errors),

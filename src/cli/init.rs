@@ -1,4 +1,4 @@
-//! `init`: an inventory and a playbook to begin with.
+//! `init`: an inventory and playbooks to begin with.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,9 +7,10 @@ use std::path::Path;
 use super::{CliError, Exit, say};
 
 /// What is written, and where.
-const FILES: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 3] = [
     ("inventory/hosts.yml", include_str!("../../inventory/nanoclaw.yml")),
     ("playbooks/worker-secret.yml", include_str!("../../playbooks/worker-secret.yml")),
+    ("playbooks/quarantine.yml", include_str!("../../playbooks/quarantine.yml")),
 ];
 
 const NEXT: &str = "\

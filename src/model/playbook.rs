@@ -20,6 +20,8 @@ pub struct Playbook {
     pub targets: Vec<Target>,
     /// How the fleet moves.
     pub rollout: Rollout,
+    /// It rotates nothing: its targets forget hosts, and its values are worthless ones.
+    pub forgets: bool,
 }
 
 /// How a secret's new value comes about.
@@ -52,6 +54,8 @@ pub struct Target {
     pub hosts: Selector,
     /// How to become another user there; overrides the inventory.
     pub become_user: Option<Become>,
+    /// Units that end when a host is forgotten, `:host` for its name.
+    pub stop: Vec<String>,
     /// Where the values live.
     pub put: Vec<Put>,
     /// How the services take them.

@@ -24,6 +24,8 @@ pub struct Draft {
 pub struct DraftHost {
     /// The playbook's word on rights; without one the inventory's holds.
     pub become_user: Option<Become>,
+    /// Units that end where hosts are forgotten, `:host` for the name of each.
+    pub stop: Vec<String>,
     /// What is changed.
     pub changes: Vec<DraftChange>,
     /// What makes the services take it.
@@ -91,8 +93,9 @@ pub fn draft(playbook: &Playbook, select: Select<'_>) -> Result<Draft, Vec<Draft
         Drafting { playbook, select, errors: Vec::new(), hosts: BTreeMap::new(), owners: BTreeMap::new() };
     drafting.refuse_other_strategies();
     drafting.find_owners();
+    let key = if playbook.forgets { "forget" } else { "targets" };
     for (index, target) in playbook.targets.iter().enumerate() {
-        drafting.add_target(target, &format!("targets/{index}"));
+        drafting.add_target(target, &format!("{key}/{index}"));
     }
     let activate_batches = drafting.batches();
     let values = drafting.values();
@@ -161,6 +164,7 @@ impl Drafting<'_> {
             for (index, put) in target.put.iter().enumerate() {
                 self.add_put(&mut draft, &host, put, &format!("{path}/put/{index}"));
             }
+            draft.stop.extend(target.stop.iter().cloned());
             for activation in &target.activate {
                 if !draft.activate.contains(activation) {
                     draft.activate.push(activation.clone());

@@ -8,6 +8,7 @@ use crate::model::{Generator, Millis, Playbook, Rollout, SecretName, SecretSpec,
 use crate::yaml::{self, Budget, Diagnostic, Diagnostics, Item, Place, Problems, Severity};
 use crate::yaml::{assigns_a_secret, holds_a_secret};
 
+use super::forget::{forgets, judge_proof};
 use super::targets::targets;
 use super::words::{caption, duration, selector};
 
@@ -104,16 +105,22 @@ fn whole(root: &Item<'_>) -> Option<Playbook> {
     // One whose shape is wrong is known all the same: its users are not wrong too.
     let entries = secrets_item.as_ref().and_then(Item::entries).unwrap_or_default();
     let known: BTreeSet<SecretName> = entries.iter().filter_map(|(key, _)| key.text.parse().ok()).collect();
-    let targets = fields.need("targets").map(|item| targets(&item, &known)).unwrap_or_default();
-    let rollout = rollout(fields.get("rollout").as_ref());
+    let forget = fields.get("forget");
+    let targets = match &forget {
+        Some(item) => forgets(item, &fields, &secrets, &entries, &known),
+        None => fields.need("targets").map(|item| targets(&item, &known)).unwrap_or_default(),
+    };
+    let rollout = rollout(if forget.is_some() { None } else { fields.get("rollout") }.as_ref());
     for later in ["escrow", "sinks", "notify", "gates"] {
         fields.refuse(later, LATER);
     }
     fields.finish();
     let used = named_in_puts(root);
     for (key, item) in &entries {
-        if let Ok(secret) = key.text.parse() {
-            judge_use(&secret, &item.at(key.place), &targets, &used);
+        match key.text.parse() {
+            Ok(secret) if forget.is_some() => judge_proof(&secret, &item.at(key.place), &targets, &used),
+            Ok(secret) => judge_use(&secret, &item.at(key.place), &targets, &used),
+            Err(_) => {}
         }
     }
     root.each_text(&mut |item, text| {
@@ -125,14 +132,15 @@ fn whole(root: &Item<'_>) -> Option<Playbook> {
             );
         }
     });
-    Some(Playbook { name, summary, secrets, targets, rollout })
+    Some(Playbook { name, summary, secrets, targets, rollout, forgets: forget.is_some() })
 }
 
 /// The secrets that puts name, those that are wrong otherwise too.
 fn named_in_puts(root: &Item<'_>) -> BTreeSet<String> {
     let mut named = BTreeSet::new();
     root.each_text(&mut |item, text| {
-        if item.path.starts_with("targets/") && item.path.contains("/put") && item.path.ends_with("/secret") {
+        let target = item.path.starts_with("targets/") || item.path.starts_with("forget/");
+        if target && item.path.contains("/put") && item.path.ends_with("/secret") {
             named.insert(text.to_owned());
         }
     });
@@ -145,18 +153,20 @@ fn judge_use(secret: &SecretName, item: &Item<'_>, targets: &[Target], used: &BT
         item.error(&format!("the secret `{secret}` is put nowhere"));
         return;
     }
-    let proves = |target: &Target| {
-        let alone = target.put.iter().all(|put| put.secret == *secret) && !target.put.is_empty();
-        let about = |of: Option<&SecretName>| of.map_or(alone, |of| of == secret);
-        target.verify.iter().any(|probe| probe.check.is_proof() && about(probe.secret.as_ref()))
-    };
     // A probe that is wrong may have been meant as the proof.
-    if !targets.is_empty() && !targets.iter().any(proves) && !item.is_in_wrong_file() {
+    if !targets.is_empty() && !targets.iter().any(|target| proves(target, secret)) && !item.is_in_wrong_file() {
         item.warning(
             &format!("not proved: no probe tries the old value of `{secret}` and the new one, so nothing proves that the services took it"),
             Some("give a probe `expect: {new: …, old: …}`".to_owned()),
         );
     }
+}
+
+/// Whether a probe of this target tells the old value of the secret from the new one.
+pub(super) fn proves(target: &Target, secret: &SecretName) -> bool {
+    let alone = target.put.iter().all(|put| put.secret == *secret) && !target.put.is_empty();
+    let about = |of: Option<&SecretName>| of.map_or(alone, |of| of == secret);
+    target.verify.iter().any(|probe| probe.check.is_proof() && about(probe.secret.as_ref()))
 }
 
 fn secrets(item: &Item<'_>) -> BTreeMap<SecretName, SecretSpec> {

@@ -14,14 +14,17 @@ const ACTIVATE: Millis = Millis::from_secs(90);
 
 pub(super) fn targets(item: &Item<'_>, secrets: &BTreeSet<SecretName>) -> Vec<Target> {
     let targets: Vec<Target> =
-        item.list().unwrap_or_default().iter().filter_map(|target| one(target, secrets)).collect();
+        item.list().unwrap_or_default().iter().filter_map(|target| one(target, secrets, None)).collect();
     if matches!(&item.node.value, Value::List(list) if list.is_empty()) {
         item.error("should have at least one target");
     }
     targets
 }
 
-fn one(item: &Item<'_>, secrets: &BTreeSet<SecretName>) -> Option<Target> {
+/// What a target that forgets hosts has and one that rotates has not.
+pub(super) type Stops<'a> = &'a dyn Fn(&Fields<'_>) -> Vec<String>;
+
+pub(super) fn one(item: &Item<'_>, secrets: &BTreeSet<SecretName>, stops: Option<Stops<'_>>) -> Option<Target> {
     let fields = item.fields()?;
     let hosts = fields.need("hosts").and_then(|item| selector(&item));
     let become_user = fields.get("become").and_then(|item| match item.scalar()?.as_str() {
@@ -35,13 +38,14 @@ fn one(item: &Item<'_>, secrets: &BTreeSet<SecretName>) -> Option<Target> {
     if !["put", "activate", "verify"].iter().any(|name| fields.has(name)) {
         item.error("should have at least one of `put`, `activate` and `verify`");
     }
+    let stop = stops.map(|read| read(&fields)).unwrap_or_default();
     let list = |name| fields.get(name).and_then(|item: Item<'_>| item.list()).unwrap_or_default();
     let put: Vec<Put> = list("put").iter().filter_map(|item| one_put(item, secrets)).collect();
     let activate = list("activate").iter().filter_map(activation).collect();
     let several = put.iter().map(|put| &put.secret).collect::<BTreeSet<_>>().len() > 1;
     let verify = list("verify").iter().filter_map(|item| probe(item, secrets, several)).collect();
     fields.finish();
-    Some(Target { hosts: hosts?, become_user, put, activate, verify })
+    Some(Target { hosts: hosts?, become_user, stop, put, activate, verify })
 }
 
 /// A secret that exists.

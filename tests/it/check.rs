@@ -32,7 +32,13 @@ fn what_init_writes_passes_check_and_nothing_is_ever_overwritten() {
     assert!(out.contains("wrote ./inventory/hosts.yml") && err.contains("lockturn check"), "{out}{err}");
     let (code, out, err) = run(dir.path(), &["check"]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    assert!(out.contains("inventory/: 4 hosts") && out.contains("playbooks/worker-secret.yml: 3 values on 4 hosts"));
+    for said in [
+        "inventory/: 4 hosts",
+        "playbooks/worker-secret.yml: 3 values on 4 hosts",
+        "playbooks/quarantine.yml: forgets 3 values on 1 host",
+    ] {
+        assert!(out.contains(said), "{said}: {out}");
+    }
     fs::write(dir.path().join("inventory/hosts.yml"), "mine").unwrap();
     fs::remove_dir_all(dir.path().join("playbooks")).unwrap();
     let (code, _, err) = run(dir.path(), &["init"]);
@@ -150,4 +156,23 @@ fn a_verb_offers_the_flags_that_mean_something_to_it() {
         assert_eq!(run(dir.path(), words).0, 2, "{words:?}");
     }
     assert_eq!(run(dir.path(), &["runs", "--yes"]).0, 0);
+}
+
+#[test]
+fn a_playbook_that_forgets_is_not_taken_for_one_that_rotates() {
+    let dir = scaffold();
+    let playbook = "playbooks/quarantine.yml";
+    for verb in ["plan", "rotate", "drill", "status"] {
+        let (code, _, err) = run(dir.path(), &[verb, playbook]);
+        assert!(code == 2 && err.contains("rotates nothing"), "{verb}: {code} {err}");
+        assert!(err.contains("lockturn quarantine HOST --playbook playbooks/quarantine.yml"), "{verb}: {err}");
+    }
+    let path = dir.path().join(playbook);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("        for_each: workers", "        for_each: worker")).unwrap();
+    let (code, _, err) = run(dir.path(), &["check"]);
+    assert!(code == 3 && err.contains("forget/0/put/0/for_each: `worker` is neither"), "{code} {err}");
+    fs::write(&path, text.replace("  - hosts: control_plane", "  - hosts: control_plan")).unwrap();
+    let (code, _, err) = run(dir.path(), &["check"]);
+    assert!(code == 3 && err.contains("forget/0/hosts: `control_plan` is neither"), "{code} {err}");
 }

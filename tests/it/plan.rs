@@ -46,7 +46,14 @@ fn put(placement: Placement, for_each: Option<&str>) -> Put {
 }
 
 fn target(hosts: &str, puts: Vec<Put>) -> Target {
-    Target { hosts: selector(hosts), become_user: None, put: puts, activate: Vec::new(), verify: Vec::new() }
+    Target {
+        hosts: selector(hosts),
+        become_user: None,
+        stop: Vec::new(),
+        put: puts,
+        activate: Vec::new(),
+        verify: Vec::new(),
+    }
 }
 
 fn playbook(targets: Vec<Target>) -> Playbook {
@@ -62,6 +69,7 @@ fn playbook(targets: Vec<Target>) -> Playbook {
             lease: Millis::from_secs(120),
             unreachable: Unreachable::Abort,
         },
+        forgets: false,
     }
 }
 
