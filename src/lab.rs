@@ -17,6 +17,7 @@ mod service;
 mod sqlite;
 mod systemctl;
 mod texts;
+mod tunnel;
 
 pub use create::{Lab, LabHost, Role, WORKERS_MAX};
 pub use error::LabError;

@@ -29,7 +29,9 @@ pub use event::{Cause, Certainty, Decision, EVENT_VERSION, Entry, Event};
 pub use evidence::{EvidencePlan, EvidenceTaken, Missing};
 pub use fold::{fold, fold_few};
 pub use found::{Found, Stands};
-pub use isolation::{ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Known, Reached, Way};
+pub use isolation::{
+    Forgetting, ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Keeps, Known, Reached, Way,
+};
 pub use names::{GroupName, HostName, NAME_BYTES_MAX, NameError, RunId, SecretName};
 pub use plan::{
     Change, FileEdit, HostPlan, PLAN_VERSION, Plan, PlannedProbe, PlannedValue, SqliteRow, Switch, ValueId,

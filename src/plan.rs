@@ -8,6 +8,7 @@
 //! All problems of all hosts are returned together. Tested in `tests/it/plan.rs`.
 
 mod draft;
+mod forget;
 mod limit;
 mod settle;
 

@@ -7,6 +7,7 @@
 //! Tested in `tests/it/quarantine.rs` and `tests/it/isolation.rs`, against the real `nft` and in real network namespaces in `tests/real/quarantine.rs`.
 
 mod guard;
+mod keeper;
 mod member;
 mod rules;
 mod run;
@@ -14,6 +15,7 @@ mod staged;
 
 pub use crate::model::{Address, AddressError};
 pub use guard::{Danger, Fleet, dangers};
+pub use keeper::{Keeper, Memory};
 pub use member::{Containment, Member, Role};
 pub use rules::{HostRules, Management, PeerRules, RulesError, Table, WayIn};
 pub use run::{IllegalStep, Isolation, Next, Outcome};

@@ -6,6 +6,7 @@
 mod aside;
 mod by_hand;
 mod evidence;
+mod forgotten;
 mod found;
 mod hint;
 mod isolation;

@@ -14,6 +14,7 @@ pub mod drive;
 pub mod epoch;
 pub mod evidence;
 pub mod fleet;
+pub mod forget;
 pub mod inspect;
 pub mod isolate;
 pub mod lease;

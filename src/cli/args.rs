@@ -182,13 +182,15 @@ pub enum Verb {
         #[arg(long)]
         unproved: bool,
     },
-    /// Isolate hosts: every other host of the inventory drops them, and they drop everybody but us
+    /// Isolate hosts: every other host drops them, they drop everybody but us, and the control plane forgets what they know
     #[command(
         after_help = "It asks before it changes anything. Rules that are not confirmed over a fresh connection go by themselves.\n\
                       Exit 0: every peer is proved to drop the hosts; 6: not every one, and they are named; 4: refused.\n\
-                      Secrets are not touched: rotate those that the hosts knew.\n\n\
+                      With --playbook the control plane forgets what the hosts know, and exit 0 means that too. It says which secrets, as in \
+                      playbooks/quarantine.yml. It can be done later too: the same command again. Rotate afterwards what they shared with others.\n\n\
                       Examples:\n  lockturn quarantine worker-3 --reason 'strange logins'\n  \
                       lockturn quarantine worker-3 --evidence evidence/ --recipient age1… --expires 24h\n  \
+                      lockturn quarantine worker-3 --playbook playbooks/quarantine.yml\n  \
                       lockturn quarantine worker-3 --show\n  lockturn quarantine worker-2 worker-3 --even worker-2 --even worker-3"
     )]
     Quarantine {
@@ -201,6 +203,9 @@ pub enum Verb {
         /// You mean it although something speaks against isolating this host
         #[arg(long, value_name = "HOST")]
         even: Vec<HostName>,
+        /// What the control plane forgets of the hosts: a playbook with `forget:`
+        #[arg(long, value_name = "FILE")]
+        playbook: Option<PathBuf>,
         /// Print the rules that each host would get, and change nothing
         #[arg(long)]
         show: bool,

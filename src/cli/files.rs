@@ -46,6 +46,21 @@ pub(super) fn playbook(path: &Path) -> Result<Playbook, CliError> {
     Ok(playbook)
 }
 
+/// Reads a playbook that forgets hosts, as it fits the inventory.
+pub(super) fn forgetting(inventory: &Inventory, path: &Path) -> Result<(Playbook, Draft), CliError> {
+    let (playbook, warnings) = crate::playbook::read(path).map_err(|found| invalid(&found))?;
+    warn(warnings);
+    if !playbook.forgets {
+        let file = path.display();
+        return Err(CliError::new(Exit::Usage, format!("{file} forgets nobody: it rotates; nothing was changed"))
+            .hint(
+                "--playbook takes one with `forget:`, as playbooks/quarantine.yml; lockturn check says what it has",
+            ));
+    }
+    let draft = resolve(inventory, &playbook, path)?;
+    Ok((playbook, draft))
+}
+
 /// Resolves a playbook against the inventory.
 pub(super) fn resolve(inventory: &Inventory, playbook: &Playbook, file: &Path) -> Result<Draft, CliError> {
     fit(inventory, playbook, file).map_err(|found| invalid(&found))

@@ -1,6 +1,7 @@
 //! `quarantine` and `release`: who is meant, what speaks against it, ask, do, say what became of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -12,7 +13,7 @@ use crate::model::{
     Verdict, Way, fold_few,
 };
 use crate::plan::Draft;
-use crate::quarantine::{Address, Danger, Fleet, Isolation, dangers, roles};
+use crate::quarantine::{Address, Danger, Fleet, Isolation, dangers};
 use crate::report::{describe_evidence, plural, summarise_evidence, summarise_isolation};
 use crate::runtime::contain::contain;
 use crate::runtime::drive::{DriveError, Voices};
@@ -23,13 +24,13 @@ use super::evidence::EvidenceArgs;
 use super::resume::next_epoch;
 use super::rotate::{confirm, new_run};
 use super::session::{Session, interrupts, journal, journal_failed, unless_stopped};
-use super::{Args, CliError, Exit, evidence, files, rule_sets, say, surroundings};
+use super::{Args, CliError, Exit, evidence, files, forgetting, rule_sets, say, surroundings};
 
 /// How long a machine waits for a confirmation before it takes rules away again. Whoever is cut off by them waits no longer than that.
 const LEASE: Millis = Millis::from_secs(120);
 
 /// How many names or ranges of names stand on one line.
-const NAMES_MAX: usize = 8;
+pub(super) const NAMES_MAX: usize = 8;
 
 /// What was typed.
 pub(super) struct Wanted<'a> {
@@ -37,6 +38,8 @@ pub(super) struct Wanted<'a> {
     pub(super) reason: &'a str,
     /// Whom it is meant for although something speaks against it.
     pub(super) even: &'a [HostName],
+    /// What is to be forgotten of them.
+    pub(super) playbook: Option<&'a Path>,
     /// Only show the rules.
     pub(super) show: bool,
     /// After how long somebody must look at it again.
@@ -52,11 +55,14 @@ pub(super) async fn quarantine(args: &Args, wanted: Wanted<'_>) -> Result<Exit, 
     let session = Session::open(args)?;
     session.journal.verify().map_err(journal)?;
     let standing = standing(&session.journal)?;
-    if let (Some(host), false) = (hosts.iter().find(|host| is_in(&standing, host)), wanted.show) {
-        let run = &standing[host].0;
+    let already = forgetting::already(&session.journal, &standing, &hosts, wanted.playbook.is_some())?;
+    if let (Some((host, run)), false) = (already, wanted.show) {
         return Err(CliError::new(Exit::Refused, format!("{host} is in quarantine already; nothing was changed"))
             .hint(format!("lockturn show {run} says how far; lockturn resume {run} goes on where something is open")));
     }
+    let quarantined: BTreeSet<HostName> = standing.keys().filter(|host| is_in(&standing, host)).cloned().collect();
+    let forgetting =
+        wanted.playbook.map(|file| forgetting::read(&inventory, file, &hosts, &quarantined)).transpose()?;
     let mut interrupts = interrupts()?;
     let known = unless_stopped(&mut interrupts, async { Ok(addresses::of_all(&inventory).await) }).await?;
     if let Some(host) = hosts.iter().find(|host| known.get(*host).is_none_or(BTreeSet::is_empty)) {
@@ -66,7 +72,6 @@ pub(super) async fn quarantine(args: &Args, wanted: Wanted<'_>) -> Result<Exit, 
         )
         .hint("its name does not resolve here, or only to this machine's own: give it an `address` in the inventory"));
     }
-    let quarantined: BTreeSet<HostName> = standing.keys().filter(|host| is_in(&standing, host)).cloned().collect();
     let ours = addresses::ours(known.values().flatten());
     let fleet = Fleet { inventory: &inventory, addresses: &known, coordinator: &ours, quarantined: &quarantined };
     let typed: BTreeSet<HostName> = wanted.even.iter().cloned().collect();
@@ -75,7 +80,8 @@ pub(super) async fn quarantine(args: &Args, wanted: Wanted<'_>) -> Result<Exit, 
         return Err(refused(&against));
     }
     let surroundings = surroundings::of_operator(args);
-    let mut plan = plan(Way::Quarantine, wanted.reason, &hosts, &known, &inventory, &surroundings, &quarantined);
+    let plan = plan(Way::Quarantine, wanted.reason, &hosts, &known, &inventory, &surroundings, &quarantined);
+    let mut plan = IsolationPlan { forgetting, ..plan };
     if wanted.show {
         return rule_sets::show(args, &session, &inventory, &plan, &mut interrupts).await;
     }
@@ -246,6 +252,7 @@ fn plan(
         members: inventory.hosts.keys().map(|name| (name.clone(), member(name))).collect(),
         lease: LEASE,
         evidence: None,
+        forgetting: None,
     }
 }
 
@@ -260,7 +267,8 @@ fn describe(plan: &IsolationPlan) -> String {
                 text.push_str(&format!("{host}: dropped by {peers}: {}\n", addresses.join(", ")));
                 text.push_str(&format!("{host}: itself drops everything but SSH from where we come\n"));
             }
-            text.push_str("what is not confirmed over a fresh connection goes by itself; secrets are not touched\n");
+            text.push_str("what is not confirmed over a fresh connection goes by itself\n");
+            text.push_str(&forgetting::describe(plan));
         }
         Way::Release => {
             let hosts = fold_few(plan.hosts.keys(), NAMES_MAX);
@@ -304,7 +312,7 @@ async fn ask_and_do(
             expires,
         }),
     ];
-    let mut state = Isolation::new(roles(&plan));
+    let mut state = Isolation::of(&plan);
     for event in &first {
         state.apply(event).map_err(|error| CliError::new(Exit::Bug, error.to_string()))?;
     }
@@ -315,7 +323,7 @@ async fn ask_and_do(
 
 /// Builds what these entries tell.
 pub(super) fn replay(plan: &IsolationPlan, entries: &[Entry]) -> Result<Isolation, CliError> {
-    Isolation::replay(roles(plan), entries.iter().map(|entry| &entry.event)).map_err(|error| {
+    Isolation::replay(plan, entries.iter().map(|entry| &entry.event)).map_err(|error| {
         CliError::new(Exit::PersonMustLook, format!("the ledger tells a run that cannot be: {error}"))
             .hint("lockturn ledger verify")
     })
@@ -353,7 +361,8 @@ async fn go(
         &session.cancel,
         before.collect(),
         tell,
-    );
+    )
+    .with(forgetting::forgetter(&session, &surroundings, inventory, &plan, (&run, epoch)));
     let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };
     let first = (&run, &*plan, &entries[..]);
     let ended = match evidence::take(first, &shows, &session.connector, &mut state, &mut voices, interrupts).await {

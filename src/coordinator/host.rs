@@ -128,8 +128,8 @@ impl Host {
                 Some(Step::Cut | Step::Activate) => HostState::Cut,
                 Some(Step::Verify) => HostState::Verified,
                 Some(Step::Confirm) => HostState::Confirmed,
-                Some(Step::Revert | Step::Reactivate | Step::Reverify | Step::Clean) => {
-                    unreachable!("a step back is never kept as a step forward")
+                Some(Step::Revert | Step::Reactivate | Step::Reverify | Step::Clean | Step::Stop | Step::Forget) => {
+                    unreachable!("neither a step back nor one of a quarantine is kept as a step forward")
                 }
             },
         }
@@ -173,7 +173,8 @@ impl Host {
             | (
                 Some(Decision::Rollback),
                 Step::Lock | Step::Stage | Step::Arm | Step::Cut | Step::Activate | Step::Verify | Step::Confirm,
-            ) => false,
+            )
+            | (_, Step::Stop | Step::Forget) => false,
         }
     }
 
@@ -201,6 +202,7 @@ impl Host {
             }
             Step::Revert | Step::Reactivate | Step::Reverify => self.back = Some(step),
             Step::Clean => self.clean = true,
+            Step::Stop | Step::Forget => {}
         }
     }
 

@@ -129,7 +129,9 @@ impl Run {
             | Step::Confirm
             | Step::Revert
             | Step::Reverify
-            | Step::Clean => self.hosts.keys().filter(|name| may(name)).cloned().collect(),
+            | Step::Clean
+            | Step::Stop
+            | Step::Forget => self.hosts.keys().filter(|name| may(name)).cloned().collect(),
         };
         if hosts.is_empty() { Pending::Nobody } else { Pending::Begin(hosts) }
     }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::LabError;
 use super::texts;
+use super::tunnel::{self, Tunnel};
 
 /// At most so many workers: their addresses are `127.X.A.B` with two free bytes, and a process has about as many descriptors.
 pub const WORKERS_MAX: usize = 20_000;
@@ -114,6 +115,7 @@ impl Lab {
         write(&lab.inventory(), &lab.inventory_text(), 0o644)?;
         write(&lab.directory.join("playbooks/worker-secret.yml"), texts::WORKER_SECRET, 0o644)?;
         write(&lab.directory.join("playbooks/os-http-secret.yml"), texts::OS_HTTP_SECRET, 0o644)?;
+        write(&lab.directory.join("playbooks/quarantine.yml"), texts::QUARANTINE, 0o644)?;
         // Last, so that a lab with a record is a whole one.
         let text = serde_json::to_string_pretty(&lab.hosts).map_err(|error| LabError::broken(&record, error))?;
         write(&record, &text, 0o644)?;
@@ -203,6 +205,11 @@ impl Lab {
             Role::ControlPlane => {
                 make_dir(&home.join("opt/nanoclaw/cockpit"))?;
                 make_dir(&home.join("opt/nanoclaw/store"))?;
+                for worker in self.hosts.iter().filter(|host| host.role == Role::Worker) {
+                    let file = Tunnel::file(&home, &worker.name);
+                    make_dir(file.parent().unwrap_or(&home))?;
+                    write(&file, tunnel::WELL, 0o600)?;
+                }
                 let shared = control_plane_env(random);
                 let service = format!(
                     "{shared}\n# Signs the parameters of external calls.\nEXT_CALL_HMAC_SECRET={}\n",

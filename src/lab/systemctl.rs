@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::error::LabError;
 use super::fault::Fault;
 use super::running::Host;
+use super::tunnel::Tunnel;
 
 /// Lines to print and an exit status, in the stand-in's protocol.
 struct Reply(String);
@@ -136,6 +137,9 @@ impl<'a> Call<'a> {
                 verb => Reply::failed(1, &format!("Too few arguments for {verb}.")),
             };
         };
+        if let Some(tunnel) = Tunnel::of(&host.directory, unit) {
+            return self.run_tunnel(unit, &tunnel);
+        }
         let known = unit == host.host.role.unit();
         match self.verb {
             "show" => self.show(host, unit, known),
@@ -168,6 +172,25 @@ impl<'a> Call<'a> {
         }
     }
 
+    fn run_tunnel(&self, unit: &str, tunnel: &Tunnel) -> Reply {
+        match (self.verb, tunnel.told(self.verb)) {
+            ("show", _) => {
+                let state = |word, yes, no| if tunnel.is(word) { yes } else { no };
+                let all = [
+                    ("Id", format!("{unit}.service")),
+                    ("LoadState", "loaded".to_owned()),
+                    ("ActiveState", state("active", "active", "inactive").to_owned()),
+                    ("SubState", state("active", "running", "dead").to_owned()),
+                    ("UnitFileState", state("enabled", "enabled", "disabled").to_owned()),
+                ];
+                self.shown(&all)
+            }
+            (_, Some(Ok(()))) => Reply::new(0, "", ""),
+            (verb, Some(Err(error))) => Reply::failed(1, &format!("Failed to {verb} {unit}.service: {error}")),
+            (verb, None) => Reply::failed(1, &format!("Unknown command verb '{verb}'.")),
+        }
+    }
+
     fn is_active(&self, host: &Host, known: bool) -> Reply {
         let (status, word) = match (known, known && host.service().show().active) {
             (false, _) => (4, "inactive"),
@@ -194,6 +217,10 @@ impl<'a> Call<'a> {
             ("SubState", sub.to_owned()),
             ("InvocationID", invocation),
         ];
+        self.shown(&all)
+    }
+
+    fn shown(&self, all: &[(&str, String)]) -> Reply {
         let wanted = |name: &str| self.properties.is_empty() || self.properties.contains(&name);
         let line = |(name, value): &(&str, String)| {
             if self.value_only { format!("{value}\n") } else { format!("{name}={value}\n") }

@@ -102,6 +102,42 @@ rollout:
   unreachable: abort
 "#;
 
+/// What the control plane forgets of a worker in quarantine.
+pub(super) const QUARANTINE: &str = r#"version: 1
+name: quarantine
+summary: Make worthless what a worker in quarantine knows, and give it no work.
+
+secrets:
+  worthless:
+    generate: { hex: 32 }
+    per: workers
+
+forget:
+  - hosts: control_plane
+    stop: ["nanoclaw-worker-tunnel@:host"]
+    put:
+      - secret: worthless
+        for_each: workers
+        sqlite:
+          file: opt/nanoclaw/store/messages.db
+          read: SELECT shared_secret FROM workers WHERE id = :host
+          write: UPDATE workers SET shared_secret = :secret, status = 'offline' WHERE id = :host
+    verify:
+      - http:
+          name: the control plane refuses what the worker knows
+          for_each: workers
+          method: POST
+          url: http://127.0.0.1:7700/ops/worker/completion
+          headers:
+            X-Worker-Id: "{{ host }}"
+            X-Worker-Timestamp: "{{ now }}"
+            X-Worker-RequestId: "{{ uuid }}"
+            X-Worker-HMAC: "{{ hmac_sha256(secret, now ~ '\n' ~ uuid ~ '\n' ~ body) }}"
+          body: probe
+          expect: { new: 400, old: 401 }
+          deadline: 2s
+"#;
+
 /// `bin/systemctl`: one line to the lab, lines back: `o` for stdout, `e` for stderr, `x` for the exit status.
 /// The reply pipe is open for reading and writing before the lab hears of it, so that neither side has to wait for the other.
 pub(super) const SYSTEMCTL: &str = r#"#!/bin/sh

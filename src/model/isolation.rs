@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Become, EvidencePlan, HostName, Millis};
+use super::{Activation, Become, EvidencePlan, Generator, HostName, Millis, PlannedProbe, SqliteRow, ValueId};
 
 /// The version of the format. A reader refuses a later one.
 pub const ISOLATION_VERSION: u32 = 1;
@@ -50,6 +50,38 @@ pub struct IsolationPlan {
     /// What the hosts are to show before they are isolated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<EvidencePlan>,
+    /// What becomes worthless of what the hosts know. Without it their secrets are not touched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgetting: Option<Forgetting>,
+}
+
+/// What is to be forgotten of the isolated hosts, by whom. It holds no value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forgetting {
+    /// The playbook's name.
+    pub playbook: String,
+    /// Each value that takes the place of one that an isolated host knows, and its shape.
+    pub values: BTreeMap<ValueId, Generator>,
+    /// Who keeps what they know.
+    pub keepers: BTreeMap<HostName, Keeps>,
+}
+
+/// What one machine keeps of what the isolated hosts know, and what leads from there to them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keeps {
+    /// How the program gets its rights there.
+    #[serde(rename = "become")]
+    pub become_user: Become,
+    /// Units that end, and do not begin again by themselves.
+    pub stop: Vec<String>,
+    /// What is written, by database.
+    pub rows: BTreeMap<String, Vec<SqliteRow>>,
+    /// What makes the services take it.
+    pub activate: Vec<Activation>,
+    /// What proves it.
+    pub verify: Vec<PlannedProbe>,
 }
 
 /// How peers know a host.

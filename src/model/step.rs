@@ -30,7 +30,7 @@ macro_rules! words {
 }
 
 words! {
-    /// What is done on one host, in the order of a run that goes forward and then of one that goes back.
+    /// What is done on one host, in the order of a run that goes forward, then of one that goes back, then of a quarantine.
     Step {
         /// Take the host for this run.
         Lock = "lock",
@@ -54,6 +54,10 @@ words! {
         Reverify = "reverify",
         /// Remove everything that the run left on the host.
         Clean = "clean",
+        /// In a quarantine: end there what leads to the isolated hosts.
+        Stop = "stop",
+        /// In a quarantine: make worthless there what the isolated hosts know, and prove it.
+        Forget = "forget",
     }
 }
 

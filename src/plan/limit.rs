@@ -159,7 +159,7 @@ fn closed_around(
 }
 
 /// Leaves on a host what is about these values. Says whether that is anything.
-fn narrow(host: &mut DraftHost, chosen: &BTreeSet<ValueId>) -> bool {
+pub(super) fn narrow(host: &mut DraftHost, chosen: &BTreeSet<ValueId>) -> bool {
     let bystander = host.changes.is_empty();
     host.changes.retain_mut(|change| match change {
         DraftChange::File { edits, .. } => {

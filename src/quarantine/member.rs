@@ -166,7 +166,7 @@ impl Member {
             Step::Clean => self.at = At::Clean,
             // Whoever goes on comes in through the rules: what confirms is never the session that loaded them.
             Step::Cut => self.locked = false,
-            Step::Activate | Step::Reactivate | Step::Reverify => {}
+            Step::Activate | Step::Reactivate | Step::Reverify | Step::Stop | Step::Forget => {}
         }
     }
 

@@ -35,6 +35,7 @@ fn of_step(run: &RunId, host: &HostPlan, step: Step) -> Vec<String> {
         Step::Reactivate | Step::Reverify => activate.collect(),
         Step::Clean => clean(run, host),
         Step::Lock | Step::Stage | Step::Arm | Step::Cut | Step::Activate | Step::Verify | Step::Confirm => Vec::new(),
+        Step::Stop | Step::Forget => Vec::new(),
     }
 }
 

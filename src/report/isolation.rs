@@ -3,10 +3,10 @@
 use crate::model::{HostName, IsolationPlan, RunId, Verdict, Way, fold_few};
 use crate::quarantine::{Containment, Isolation, Outcome, Role};
 
-use super::plural;
+use super::{forgotten, plural};
 
 /// How many names or ranges of names stand on one line.
-const NAMES_MAX: usize = 8;
+pub(super) const NAMES_MAX: usize = 8;
 
 /// The same of a run that somebody works on just now.
 #[must_use]
@@ -27,12 +27,14 @@ pub fn summarise_isolation(run: &RunId, plan: &IsolationPlan, state: &Isolation,
         (_, None) => format!("LEFT  the run was left; what each machine has is as below; {hosts}\n"),
         (Way::Quarantine, Some(Verdict::Quarantined)) => {
             let peers = plural(state.members().values().filter(|member| member.role() == Role::Peer).count(), "peer");
-            format!("QUARANTINED  {hosts}: dropped by {peers}, proved\n")
+            format!("QUARANTINED  {hosts}: dropped by {peers}, proved{}\n", forgotten::in_headline(state))
         }
         (Way::Quarantine, Some(_)) => match state.outcome() {
             Outcome::Partial { enforced, peers } => {
+                let others = if enforced == peers { "" } else { ", and not the others" };
+                let secrets = forgotten::in_headline(state);
                 format!(
-                    "PARTIAL {enforced}/{peers}  {hosts}: so many of its peers are proved to drop it, and not the others\n"
+                    "PARTIAL {enforced}/{peers}  {hosts}: so many of its peers are proved to drop it{others}{secrets}\n"
                 )
             }
             Outcome::Quarantined => format!("PARTIAL  {hosts}\n"),
@@ -50,14 +52,11 @@ pub fn summarise_isolation(run: &RunId, plan: &IsolationPlan, state: &Isolation,
         },
     };
     text.push_str(&machines(plan, state, verdict.is_some()));
+    text.push_str(forgotten::untouched(plan));
     match (plan.way, verdict) {
         (Way::Quarantine, Some(Verdict::Quarantined)) => {
-            // The credential plane is not built yet: nobody must believe that it is.
-            text.push_str("  what it knows is still accepted where packets get through: this is the network only\n");
-            text.push_str(&format!(
-                "next: rotate, so that what it shares with others dies; what is its own (its row on the control plane) take away by hand\n      \
-                 lockturn release {hosts} lets it back in\n"
-            ));
+            text.push_str(&forgotten::next(plan));
+            text.push_str(&format!("      lockturn release {hosts} lets it back in\n"));
         }
         (Way::Release, Some(Verdict::Released)) => {
             text.push_str("next: rotate, so that it gets secrets that nobody else has\n");
@@ -79,6 +78,7 @@ fn machines(plan: &IsolationPlan, state: &Isolation, ended: bool) -> String {
         let why = member.trouble().map_or(String::new(), |(step, reason)| format!("  in `{step}`: {reason}"));
         text.push_str(&format!("  {name:width$}  {word}{why}\n"));
     }
+    text.push_str(&forgotten::lines(state, width));
     text
 }
 

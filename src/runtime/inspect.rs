@@ -103,7 +103,9 @@ pub async fn inspect(
 
 /// What is in the way: this place, or the whole host.
 pub(super) enum Problem {
+    /// This place.
     Place(Reason),
+    /// The whole host.
     Host(Reason),
 }
 

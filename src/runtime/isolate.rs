@@ -17,6 +17,7 @@ use crate::ssh::Connector;
 
 use super::actor::{Actor, STEP_MAX, Who};
 use super::drive::Outcome;
+use super::forget::Forgetter;
 
 /// Where machines keep what a quarantine needs: apart from rotations, so that neither is in the other's way.
 pub const STATE: &str = "/var/lib/lockturn-quarantine";
@@ -34,6 +35,8 @@ pub struct Isolator {
     work: Work,
     /// The peers that are still at it.
     busy: Arc<watch::Sender<BTreeSet<HostName>>>,
+    /// Those who are to forget what the isolated hosts know.
+    forgetter: Forgetter,
 }
 
 /// What all steps need.
@@ -67,11 +70,21 @@ impl Isolator {
             actors: whos.into_iter().map(actor).collect(),
             work: Work { plan, before: Arc::new(std::sync::Mutex::new(before)), facts },
             busy: Arc::new(watch::Sender::new(peers)),
+            forgetter: Forgetter::default(),
         }
+    }
+
+    /// With those who are to forget what the isolated hosts know.
+    #[must_use]
+    pub fn with(self, forgetter: Forgetter) -> Self {
+        Self { forgetter, ..self }
     }
 
     /// Begins a step. The future owns all that it needs; it is bounded in time by itself.
     pub fn begin(&self, host: &HostName, step: Step) -> BoxFuture<'static, Outcome> {
+        if matches!(step, Step::Stop | Step::Forget) {
+            return self.forgetter.begin(host, step);
+        }
         let Some(actor) = self.actors.get(host).cloned() else {
             let reason = Reason::new(ReasonKind::Missing, format!("`{host}` is in the run and not in the inventory"));
             return Box::pin(async { Outcome::Unknown(reason) });
@@ -94,6 +107,7 @@ impl Isolator {
     pub async fn leave(self) {
         let leaving = self.actors.into_values().filter_map(Arc::into_inner).map(|actor| actor.into_inner().leave());
         futures::future::join_all(leaving).await;
+        self.forgetter.leave().await;
     }
 }
 
@@ -111,8 +125,8 @@ async fn perform(actor: &mut Actor, work: &Work, host: &HostName, step: Step) ->
         Step::Verify => verify(actor, work, host).await,
         Step::Revert => plain(actor, &Request::Revert).await,
         Step::Clean => plain(actor, &Request::Clean).await,
-        Step::Activate | Step::Reactivate | Step::Reverify => {
-            let reason = Reason::new(ReasonKind::Unclear, format!("`{step}` is no step of a quarantine"));
+        Step::Activate | Step::Reactivate | Step::Reverify | Step::Stop | Step::Forget => {
+            let reason = Reason::new(ReasonKind::Unclear, format!("`{step}` changes no rules"));
             Err(CallError::Refused(reason))
         }
     };

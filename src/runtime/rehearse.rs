@@ -53,7 +53,7 @@ async fn as_it_is_now(actor: &mut Actor, work: &Work, planned: &PlannedProbe) ->
                 look_at_unit(actor, active, no_time, no_time, &mut Stability::default()).await?
             }
             Check::Http { .. } | Check::Command { .. } => {
-                try_values(actor, work, planned, Direction::Back, Instant::now() + ANSWER_MAX).await?
+                try_values(actor, &work.vault, planned, Direction::Back, Instant::now() + ANSWER_MAX).await?
             }
         };
         match tried {

@@ -8,7 +8,7 @@ use crate::coordinator::Rest;
 use crate::edit;
 use crate::host::{CallError, CommandOutput, Request, ScriptKind, SqlRow, stage_sql};
 use crate::model::{
-    Activation, Change, Common, HostPlan, Millis, PlannedValue, Reason, ReasonKind, Secret, Step, ValueId,
+    Activation, Change, Common, HostPlan, Millis, PlannedValue, Reason, ReasonKind, Secret, SqliteRow, Step, ValueId,
 };
 
 use super::actor::{Actor, STEP_MAX};
@@ -76,24 +76,32 @@ async fn ask(actor: &mut Actor, work: &Work, step: Step) -> Result<(), CallError
         Step::Stage => stage(actor, work).await,
         Step::Arm => actor.arm(work.lease, &work.plan.activate).await,
         Step::Cut => plain(actor, &Request::Cut).await,
-        Step::Activate => activate(actor, work, Direction::Forward).await,
-        Step::Reactivate => activate(actor, work, Direction::Back).await,
-        Step::Verify => work.verifier.verify(actor, work, Direction::Forward).await,
-        Step::Reverify => work.verifier.verify(actor, work, Direction::Back).await,
+        Step::Activate => activate(actor, &work.plan.activate, Direction::Forward).await,
+        Step::Reactivate => activate(actor, &work.plan.activate, Direction::Back).await,
+        Step::Verify => work.verify(actor, Direction::Forward).await,
+        Step::Reverify => work.verify(actor, Direction::Back).await,
         Step::Confirm => plain(actor, &Request::Confirm).await,
         Step::Revert => revert(actor, work).await,
         Step::Clean => clean(actor, work).await,
+        Step::Stop | Step::Forget => {
+            let reason = Reason::new(ReasonKind::Unclear, format!("`{step}` is no step of a rotation"));
+            Err(CallError::Refused(reason))
+        }
     }
 }
 
 impl Work {
+    async fn verify(&self, actor: &mut Actor, direction: Direction) -> Result<(), CallError> {
+        self.verifier.verify(actor, &self.plan.verify, &self.vault, direction).await
+    }
+
     fn values(&self) -> impl Iterator<Item = &Secret> {
         let pairs = self.plan.needs().into_iter().filter_map(|id| self.vault.get(id));
         pairs.flat_map(|pair| [&*pair.old, &*pair.new])
     }
 }
 
-async fn plain(actor: &mut Actor, request: &Request<'_>) -> Result<(), CallError> {
+pub(super) async fn plain(actor: &mut Actor, request: &Request<'_>) -> Result<(), CallError> {
     actor.call(request, STEP_MAX).await.map(drop)
 }
 
@@ -120,7 +128,7 @@ async fn stage_change(actor: &mut Actor, work: &Work, position: usize, change: &
             let before = work.contents.get(&position).ok_or_else(value_lost)?;
             let mut content = before.bytes.duplicate();
             for file_edit in edits {
-                let new = &pair(work, &file_edit.value)?.new;
+                let new = &pair(&work.vault, &file_edit.value)?.new;
                 content = edit::replace(&content, file_edit.dotenv_key.as_deref(), new)
                     .map_err(|error| CallError::Refused(error.reason()))?;
             }
@@ -128,21 +136,11 @@ async fn stage_change(actor: &mut Actor, work: &Work, position: usize, change: &
             plain(actor, &request).await
         }
         Change::Sqlite { file, rows } => {
-            let bound = rows
-                .iter()
-                .map(|row| {
-                    let Pair { old, new } = pair(work, &row.value)?;
-                    Ok(SqlRow { read: &row.read, write: &row.write, host: row.host.as_str(), old, new })
-                })
-                .collect::<Result<Vec<_>, CallError>>()?;
-            let unusable =
-                |error: crate::host::SqlError| CallError::Refused(Reason::new(ReasonKind::Unclear, error.to_string()));
-            let parts = stage_sql(&bound).map_err(unusable)?;
-            let request = Request::StageScript { number, kind: ScriptKind::Sqlite, target: file, parts: &parts };
-            plain(actor, &request).await
+            let rows: Vec<&SqliteRow> = rows.iter().collect();
+            stage_rows(actor, &work.vault, number, file, &rows).await
         }
         Change::Command { read, write, value } => {
-            let Pair { old, new } = pair(work, value)?;
+            let Pair { old, new } = pair(&work.vault, value)?;
             let words = |words: &[String]| Secret::new((words.join("\n") + "\n").into_bytes());
             let parts =
                 [("read", words(read)), ("write", words(write)), ("old", old.duplicate()), ("new", new.duplicate())];
@@ -152,16 +150,41 @@ async fn stage_change(actor: &mut Actor, work: &Work, position: usize, change: &
     }
 }
 
-fn pair<'a>(work: &'a Work, id: &ValueId) -> Result<&'a Pair, CallError> {
-    work.vault.get(id).ok_or_else(value_lost)
+/// Stages the scripts that write these rows of one database, if each still holds what it held.
+pub(super) async fn stage_rows(
+    actor: &mut Actor,
+    vault: &Vault,
+    number: usize,
+    database: &str,
+    rows: &[&SqliteRow],
+) -> Result<(), CallError> {
+    let bound = rows
+        .iter()
+        .map(|row| {
+            let Pair { old, new } = pair(vault, &row.value)?;
+            Ok(SqlRow { read: &row.read, write: &row.write, host: row.host.as_str(), old, new })
+        })
+        .collect::<Result<Vec<_>, CallError>>()?;
+    let unusable =
+        |error: crate::host::SqlError| CallError::Refused(Reason::new(ReasonKind::Unclear, error.to_string()));
+    let parts = stage_sql(&bound).map_err(unusable)?;
+    plain(actor, &Request::StageScript { number, kind: ScriptKind::Sqlite, target: database, parts: &parts }).await
+}
+
+fn pair<'a>(vault: &'a Vault, id: &ValueId) -> Result<&'a Pair, CallError> {
+    vault.get(id).ok_or_else(value_lost)
 }
 
 fn value_lost() -> CallError {
     CallError::Refused(Reason::new(ReasonKind::ValueLost, "the values of this run are not in memory any more"))
 }
 
-async fn activate(actor: &mut Actor, work: &Work, direction: Direction) -> Result<(), CallError> {
-    for activation in &work.plan.activate {
+pub(super) async fn activate(
+    actor: &mut Actor,
+    activations: &[Activation],
+    direction: Direction,
+) -> Result<(), CallError> {
+    for activation in activations {
         let (Activation::Systemd { deadline, .. } | Activation::Command { deadline, .. }) = activation;
         // One after the other may take longer than any of them.
         keep_waiting(actor, direction, deadline.duration() + MARGIN).await?;

@@ -14,7 +14,7 @@ use crate::ssh::ForwardError;
 
 use super::actor::{Actor, STEP_MAX};
 use super::attempt::{attempt, has_program, no_way};
-use super::step::Work;
+use super::vault::Vault;
 
 pub use crate::probe::Direction;
 
@@ -36,9 +36,15 @@ impl Verifier {
     ///
     /// # Errors
     /// The first probe that did not become right in its time.
-    pub async fn verify(&self, actor: &mut Actor, work: &Work, direction: Direction) -> Result<(), CallError> {
-        for planned in &work.plan.verify {
-            self.until_right(actor, work, planned, direction).await?;
+    pub async fn verify(
+        &self,
+        actor: &mut Actor,
+        probes: &[PlannedProbe],
+        vault: &Vault,
+        direction: Direction,
+    ) -> Result<(), CallError> {
+        for planned in probes {
+            self.until_right(actor, vault, planned, direction).await?;
         }
         Ok(())
     }
@@ -46,7 +52,7 @@ impl Verifier {
     async fn until_right(
         &self,
         actor: &mut Actor,
-        work: &Work,
+        vault: &Vault,
         planned: &PlannedProbe,
         direction: Direction,
     ) -> Result<(), CallError> {
@@ -64,10 +70,10 @@ impl Verifier {
                 Check::Systemd { active, stable_for } => {
                     look_at_unit(actor, active, *stable_for, now, &mut stability).await?
                 }
-                Check::Command { .. } => try_values(actor, work, planned, direction, until).await?,
+                Check::Command { .. } => try_values(actor, vault, planned, direction, until).await?,
                 // Nothing is lost with an answer that nobody waits for: at most, where curl asks, the program on the host begins anew.
                 Check::Http { .. } => tokio::select! {
-                    tried = try_values(actor, work, planned, direction, until) => tried?,
+                    tried = try_values(actor, vault, planned, direction, until) => tried?,
                     () = self.futile(direction) => return Err(CallError::Refused(not_waited_for())),
                 },
             };
@@ -198,7 +204,7 @@ pub(super) async fn look_at_unit(
 /// Tries the value that must be taken and, for a proof, the one that must be refused.
 pub(super) async fn try_values(
     actor: &mut Actor,
-    work: &Work,
+    vault: &Vault,
     planned: &PlannedProbe,
     direction: Direction,
     until: Instant,
@@ -206,7 +212,7 @@ pub(super) async fn try_values(
     let (Check::Http { expect, .. } | Check::Command { expect, .. }) = &planned.probe.check else {
         unreachable!("a unit is looked at, not tried")
     };
-    for (value, is_wanted) in values(work, planned, expect, direction)? {
+    for (value, is_wanted) in values(vault, planned, expect, direction)? {
         let limit = until.saturating_duration_since(Instant::now()).min(TRY_MAX);
         let judged = match attempt(actor, planned, value.as_ref(), limit).await? {
             Ok(answer) => judge(expect, is_wanted, direction, answer),
@@ -225,10 +231,15 @@ pub(super) async fn try_values(
 type Trial = (Option<Arc<Secret>>, bool);
 
 /// The values to try.
-fn values(work: &Work, planned: &PlannedProbe, expect: &Expect, direction: Direction) -> Result<Vec<Trial>, CallError> {
+fn values(
+    vault: &Vault,
+    planned: &PlannedProbe,
+    expect: &Expect,
+    direction: Direction,
+) -> Result<Vec<Trial>, CallError> {
     let pair = match &planned.value {
         None => None,
-        Some(id) => Some(work.vault.get(id).cloned().ok_or_else(|| {
+        Some(id) => Some(vault.get(id).cloned().ok_or_else(|| {
             CallError::Refused(Reason::new(ReasonKind::ValueLost, format!("the values of `{id}` are on no host")))
         })?),
     };

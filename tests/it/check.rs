@@ -167,6 +167,15 @@ fn a_playbook_that_forgets_is_not_taken_for_one_that_rotates() {
         assert!(code == 2 && err.contains("rotates nothing"), "{verb}: {code} {err}");
         assert!(err.contains("lockturn quarantine HOST --playbook playbooks/quarantine.yml"), "{verb}: {err}");
     }
+    let rotates = "playbooks/worker-secret.yml";
+    for (words, code, said) in [
+        (["quarantine", "worker-1", "--playbook", rotates], 2, "forgets nobody"),
+        (["quarantine", "control", "--playbook", playbook], 4, "knows nothing of control"),
+        (["quarantine", "worker-1", "--playbook", "nowhere.yml"], 3, "cannot be read"),
+    ] {
+        let (exit, _, err) = run(dir.path(), &words);
+        assert!(exit == code && err.contains(said), "{words:?}: {exit} {err}");
+    }
     let path = dir.path().join(playbook);
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("        for_each: workers", "        for_each: worker")).unwrap();

@@ -37,6 +37,7 @@ fn plan(way: Way) -> IsolationPlan {
         ]),
         lease: Millis::from_secs(60),
         evidence: None,
+        forgetting: None,
     }
 }
 

@@ -53,7 +53,9 @@ impl Truth {
                 assert!(self.confirmed || !self.rules, "rules that nobody holds on to are left behind");
                 (self.locked, self.staged, self.armed, self.fired) = (false, false, false, false);
             }
-            Step::Activate | Step::Reactivate | Step::Reverify => panic!("`{step}` in a quarantine"),
+            Step::Activate | Step::Reactivate | Step::Reverify | Step::Stop | Step::Forget => {
+                panic!("`{step}` is nothing that rules are changed by")
+            }
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ mod evidence_runs;
 mod failures;
 mod files;
 mod fleet;
+mod forgotten;
 mod from_hosts;
 mod host_program;
 mod host_rivals;

@@ -114,6 +114,7 @@ impl Host {
     pub(crate) fn perform(&mut self, by: Asker, step: Step, bug: Bug) -> Answer {
         match step {
             Step::Lock | Step::Stage => unreachable!("the model begins when every host is armed"),
+            Step::Stop | Step::Forget => unreachable!("no step of a rotation"),
             Step::Arm => self.arm(by, bug),
             Step::Cut => self.cut(by, bug),
             // `do_activate_unit` asks nobody whose host it is: the service takes what the file holds.

@@ -103,6 +103,7 @@ async fn ask(
         Step::Confirm => plain(actor, Request::Confirm).await,
         Step::Revert => revert(actor, rest).await,
         Step::Clean => clean(actor, rest).await,
+        Step::Stop | Step::Forget => unreachable!("no step of a rotation"),
     }
 }
 

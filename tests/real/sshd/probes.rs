@@ -165,7 +165,7 @@ fn work(probe: PlannedProbe) -> Work {
 
 async fn verify(actor: &mut Actor, probe: PlannedProbe) -> Result<(), CallError> {
     let work = work(probe);
-    let verifying = work.verifier.verify(actor, &work, Direction::Forward);
+    let verifying = work.verifier.verify(actor, &work.plan.verify, &work.vault, Direction::Forward);
     tokio::time::timeout(PATIENCE, verifying).await.expect("the probe hangs")
 }
 
