@@ -17,6 +17,7 @@ use crate::runtime::drive::Voices;
 use crate::runtime::left::{look, runs_left};
 use crate::runtime::{Fleet, clock, epoch};
 
+use super::quarantine::{is_in, standing};
 use super::resume::finish;
 use super::rotate::confirm;
 use super::seen::Seen;
@@ -87,6 +88,16 @@ impl Asking<'_> {
             .hosts()
             .map_err(|error| CliError::new(Exit::PersonMustLook, format!("the plan's hosts: {error}; {STILL}")))?;
         self.all_there(&hosts, &answers, common.is_known())?;
+        let standing = standing(&session.journal)?;
+        if let Some(host) = hosts.keys().find(|host| is_in(&standing, host)) {
+            return Err(CliError::new(
+                Exit::Refused,
+                format!("{host} has a part in the run {run}, and is in quarantine: it would be given values; {STILL}"),
+            )
+            .hint(format!(
+                "lockturn resume {run} where it was begun leaves {host} out; without its journal: release {host} first"
+            )));
+        }
         Ok((run, Seen::of(common, left, &session.key)?))
     }
 

@@ -1,13 +1,13 @@
 //! `resume` and `rollback`: take up a run that was left, asking the hosts what they hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
 use crate::coordinator::{Host, Run};
 use crate::host::Request;
-use crate::model::{Decision, Entry, Event, Fingerprint, HostName, Plan, RunId, ValueId, fold_few};
+use crate::model::{Decision, Entry, Event, Fingerprint, HostName, Plan, RunId, ValueId, Verdict, fold_few};
 use crate::report::plural;
 use crate::runtime::actor::{STEP_MAX, Who};
 use crate::runtime::drive::Voices;
@@ -15,6 +15,7 @@ use crate::runtime::step::KEPT;
 use crate::runtime::take::{Announced, Witness, shown, take};
 use crate::runtime::{Fleet, Vault, epoch};
 
+use super::quarantine::{is_in, standing};
 use super::rotate::{confirm, go, minted};
 use super::session::{Session, find_run, interrupts, journal, unless_stopped};
 use super::witness::{against, contradiction};
@@ -71,6 +72,15 @@ async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, Cl
         return Err(CliError::new(Exit::Refused, "the run has decided that the new values stay; nothing was changed")
             .hint(format!("lockturn resume {run} finishes it; a new rotation gives new values")));
     }
+    let standing = standing(&session.journal)?;
+    let isolated: BTreeSet<HostName> = plan.hosts.keys().filter(|host| is_in(&standing, host)).cloned().collect();
+    if let Some(host) = still_isolated(&state, &isolated) {
+        return Err(CliError::new(
+            Exit::Refused,
+            format!("the run {run} is over but for {host}, which is in quarantine; nothing was changed"),
+        )
+        .hint(format!("lockturn release {host}, then lockturn resume {run} cleans up there")));
+    }
     let resumed = Event::Resumed { operator: session.operator.clone() };
     state.apply(&resumed).map_err(|_| {
         CliError::new(Exit::Refused, format!("the run {run} is over; nothing was changed"))
@@ -80,7 +90,9 @@ async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, Cl
     let mut events = vec![resumed];
     let interrupted = (back && state.decision().is_none()).then_some(Event::Interrupted);
     let waived = (way == Way::BackUnproved).then(|| Event::ProofWaived { operator: session.operator.clone() });
-    for event in interrupted.into_iter().chain(waived) {
+    // Whoever was isolated meanwhile gets nothing of it, whatever the run had still to do there.
+    let left_out = (!isolated.is_empty()).then(|| Event::HostsLeftOut { hosts: isolated.clone() });
+    for event in interrupted.into_iter().chain(waived).chain(left_out) {
         state.apply(&event).map_err(|error| CliError::new(Exit::Bug, error.to_string()))?;
         events.push(event);
     }
@@ -94,6 +106,7 @@ async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, Cl
     let whos: Vec<Who> = plan
         .hosts
         .iter()
+        .filter(|(name, _)| !isolated.contains(*name))
         .filter_map(|(name, host)| surroundings.who(&inventory, name, Some(host.become_user)))
         .collect();
     let fleet = Fleet::new(whos, &run, epoch, &session.connector, &session.cancel);
@@ -105,6 +118,14 @@ async fn take_up(args: &Args, wanted: Option<&str>, way: Way) -> Result<Exit, Cl
 fn question(run: &RunId, plan: &Plan) -> String {
     let hosts = plural(plan.hosts.len(), "host");
     format!("Take the run {run} of {} back now on {hosts}? Whoever has the new secret gets the old one.", plan.playbook)
+}
+
+/// A host that keeps a run from being taken up: all that is left to do is on hosts that are isolated still.
+fn still_isolated<'a>(run: &'a Run, isolated: &BTreeSet<HostName>) -> Option<&'a HostName> {
+    let ended =
+        matches!(run.verdict(), Some(Verdict::Rotated | Verdict::RolledBack | Verdict::Drilled | Verdict::Refused));
+    let mut left_out = run.left_out().filter(|host| isolated.contains(*host));
+    if ended && run.owed_by_isolated() { left_out.next() } else { None }
 }
 
 /// Takes the values back from the hosts and goes on with the run.

@@ -351,6 +351,8 @@ pub(super) async fn go(
         // They are back now, but a person must look at their switches.
         Ok(Verdict::RolledBack) if !state.not_back_by_themselves().is_empty() => Exit::PersonMustLook,
         Ok(Verdict::Rotated | Verdict::RolledBack) if state.unproved().next().is_some() => Exit::Owing,
+        // They owe it: what they hold nobody asked them.
+        Ok(Verdict::Rotated | Verdict::RolledBack) if state.owed_by_isolated() => Exit::Owing,
         Ok(verdict) => Exit::from(*verdict),
         Err(DriveError::Abandoned) => Exit::PersonMustLook,
         Err(DriveError::Journal(_)) => Exit::PersonMustLook,

@@ -26,6 +26,8 @@ pub struct Host {
     pub(super) unproved: bool,
     /// Clean was begun, and may be done.
     pub(super) cleaning: bool,
+    /// It was isolated after the run had begun: it gets nothing, and nobody waits for it.
+    pub(super) left_out: bool,
     /// Nothing of the run is left there.
     pub(super) clean: bool,
     /// It heard that the new value stays from a process that had not seen its proof, and is to show it again before it is cleaned.
@@ -109,6 +111,9 @@ impl Host {
     /// The word that the operator reads.
     #[must_use]
     pub fn state(&self, decision: Option<Decision>) -> HostState {
+        if self.left_out {
+            return HostState::Quarantined;
+        }
         match (decision, &self.trouble) {
             // Before the decision a host in trouble shows how far it came; the decision follows at once, and ends that trouble.
             (_, Some(trouble)) if trouble.is_anothers() || (trouble.step != Step::Clean && decision.is_some()) => {
@@ -138,7 +143,7 @@ impl Host {
     /// Whether `step` may begin here: the one table of legal moves. A step may begin again as long as the next one has not been done,
     /// because an answer may have been lost and every step on a host is idempotent.
     pub(super) fn may_begin(&self, step: Step, decision: Option<Decision>) -> bool {
-        if self.doing.is_some() || self.trouble.is_some() || self.clean {
+        if self.doing.is_some() || self.trouble.is_some() || self.clean || self.left_out {
             return false;
         }
         match (decision, step) {
@@ -176,6 +181,12 @@ impl Host {
             )
             | (_, Step::Stop | Step::Forget) => false,
         }
+    }
+
+    /// Whether it is isolated, and left out since the run was last taken up.
+    #[must_use]
+    pub const fn left_out(&self) -> bool {
+        self.left_out
     }
 
     /// A step is about to be done: from here on it may have happened.
@@ -266,6 +277,7 @@ impl Host {
         self.doing = None;
         self.trouble = None;
         self.lost = false;
+        self.left_out = false;
         self.again = 0;
         // It was being brought forward again, and may have gone back by itself meanwhile: every step of that way may be repeated.
         if decision == Some(Decision::Commit) && matches!(self.forward, Some(Step::Arm | Step::Cut | Step::Activate)) {

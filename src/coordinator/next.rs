@@ -137,7 +137,7 @@ impl Run {
     }
 
     fn all_confirmed(&self) -> bool {
-        self.hosts.values().all(|host| host.forward == Some(Step::Confirm))
+        self.hosts.values().all(|host| host.left_out || host.forward == Some(Step::Confirm))
     }
 
     fn under_way(&self) -> bool {
@@ -148,7 +148,8 @@ impl Run {
     /// The verdict of a run in which nothing is left to be done.
     fn judge(&self) -> Verdict {
         let state = |wanted: HostState| self.hosts.values().any(|host| host.state(self.decision) == wanted);
-        let unclean = self.hosts.values().any(|host| host.entered && !host.clean);
+        // What is left on an isolated host waits until that is released; nobody knows what its root makes of it.
+        let unclean = self.hosts.values().any(|host| host.entered && !host.clean && !host.left_out);
         let moved = self.hosts.values().any(|host| host.moved);
         if state(HostState::InDoubt) || state(HostState::Inconsistent) {
             return Verdict::Inconsistent;

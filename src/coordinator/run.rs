@@ -127,7 +127,7 @@ impl Run {
             Event::LeaseLapsed if self.decision.is_some() => return illegal("the run has decided"),
             Event::LeaseLapsed => self.lapsed = true,
             Event::Resumed { .. } => {
-                if self.verdict.is_some_and(|verdict| !resumable(verdict)) {
+                if self.verdict.is_some_and(|verdict| !resumable(verdict)) && !self.owed_by_isolated() {
                     return illegal("the run has ended");
                 }
                 self.verdict = None;
@@ -138,6 +138,7 @@ impl Run {
             }
             Event::Rebuilt { hosts, .. } => self.rebuild(hosts)?,
             Event::ProofWaived { .. } => self.waive()?,
+            Event::HostsLeftOut { hosts } => self.leave_out(hosts)?,
             Event::SwitchWatched { host, back, .. } => {
                 if !self.drill.as_ref().is_some_and(|drill| drill.silences(host)) {
                     return illegal("no drill was silent to this host");
@@ -243,6 +244,31 @@ impl Run {
         Ok(())
     }
 
+    fn leave_out(&mut self, names: &BTreeSet<HostName>) -> Result<(), IllegalMove> {
+        let illegal = |because: &str| Err(IllegalMove { event: "hosts-left-out", because: because.to_owned() });
+        if !names.iter().all(|name| self.hosts.contains_key(name)) {
+            return illegal("not all of them are in the plan");
+        }
+        if self.hosts.values().any(|host| host.doing.is_some()) {
+            return illegal("a step is still under way");
+        }
+        for (_, host) in self.hosts.iter_mut().filter(|(name, _)| names.contains(*name)) {
+            (host.left_out, host.trouble) = (true, None);
+        }
+        Ok(())
+    }
+
+    /// The hosts that were isolated after the run had begun, and are left out.
+    pub fn left_out(&self) -> impl Iterator<Item = &HostName> {
+        self.hosts.iter().filter(|(_, host)| host.left_out).map(|(name, _)| name)
+    }
+
+    /// Whether it ended without hosts that may have something of it. Once they are released they can be asked.
+    #[must_use]
+    pub fn owed_by_isolated(&self) -> bool {
+        self.hosts.values().any(|host| host.left_out && host.left_over())
+    }
+
     /// The hosts by name.
     #[must_use]
     pub const fn hosts(&self) -> &BTreeMap<HostName, Host> {
@@ -291,7 +317,8 @@ impl Run {
         let Some(drill) = &self.drill else { return false };
         let own = self.cause.as_ref().is_some_and(|cause| cause.reason.kind == ReasonKind::Drill);
         let watched = |host: &HostName| !drill.silences(host) || self.watched.get(host) == Some(&true);
-        own && !self.drill_left && self.hosts.iter().all(|(name, host)| !host.unproved && watched(name))
+        own && !self.drill_left
+            && self.hosts.iter().all(|(name, host)| !host.unproved && !host.left_out && watched(name))
     }
 
     /// The hosts of which nothing shows now that their services take what is meant to be there. After a rollback these hold the old
@@ -310,7 +337,8 @@ impl Run {
     /// Whether it goes back when it is taken up again: the operator asked to stop, or some new values died with their coordinator.
     #[must_use]
     pub fn would_go_back(&self) -> bool {
-        self.decision.is_none() && (self.interrupted || self.drill.is_some() || !self.passed_the_barrier())
+        let isolated = self.left_out().next().is_some();
+        self.decision.is_none() && (self.interrupted || isolated || self.drill.is_some() || !self.passed_the_barrier())
     }
 
     /// What must be decided, if anything: trouble on a host, or the operator's word.
@@ -325,6 +353,10 @@ impl Run {
             })
         };
         let from_run = |kind, detail| Some(Cause { host: None, step: None, reason: Reason::new(kind, detail) });
+        if let Some(isolated) = self.left_out().next() {
+            let reason = Reason::new(ReasonKind::Quarantined, "it was isolated after the run had begun");
+            return Some(Cause { host: Some(isolated.clone()), step: None, reason });
+        }
         match from_host(true) {
             Some(cause) => Some(cause),
             None if self.interrupted => from_run(ReasonKind::Interrupted, "the operator asked to stop"),

@@ -2,7 +2,7 @@
 //!
 //! An event holds names, fingerprints and reasons, never a value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -150,6 +150,12 @@ pub enum Event {
         /// Who, as `user@machine`.
         operator: String,
     },
+    /// These hosts were isolated after the run had begun: from here on, until another process takes it up, nothing is sent to them. (A
+    /// lockturn that does not know it must not take the run up.)
+    HostsLeftOut {
+        /// Which.
+        hosts: BTreeSet<HostName>,
+    },
     /// A drill was silent to this host until its lease had ended, and then looked whether it had gone back by itself.
     SwitchWatched {
         /// Where.
@@ -192,6 +198,7 @@ impl Event {
             Self::Resumed { .. } => "resumed",
             Self::Rebuilt { .. } => "rebuilt",
             Self::ProofWaived { .. } => "proof-waived",
+            Self::HostsLeftOut { .. } => "hosts-left-out",
             Self::SwitchWatched { .. } => "switch-watched",
             Self::RunEnded { .. } => "run-ended",
         }

@@ -160,6 +160,8 @@ reasons! {
     Drill = "drill",
     /// The values are not on the hosts any more.
     ValueLost = "value-lost",
+    /// The host was isolated after the run had begun: it gets nothing.
+    Quarantined = "quarantined",
     /// The journal was lost, and no host had heard of a decision to stay.
     JournalLost = "journal-lost",
 }

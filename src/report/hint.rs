@@ -64,6 +64,8 @@ pub const fn hint(kind: ReasonKind) -> Option<&'static str> {
             "install curl on the host, let its sshd forward (`AllowTcpForwarding local`), or use a `command` probe"
         }
         K::ReadBackDiffers | K::RehearsalFailed | K::DatabaseFailed | K::CommandFailed => return None,
-        K::Interrupted | K::Fleet | K::Drill | K::ValueLost | K::JournalLost => return None,
+        K::Interrupted | K::Fleet | K::Drill | K::ValueLost | K::JournalLost | K::Quarantined => {
+            return None;
+        }
     })
 }

@@ -184,6 +184,10 @@ impl<W: Write + Send> Reporter for Plain<W> {
                 let hosts = plural(hosts.len(), "host");
                 self.say(&format!("the ledger was lost: begun anew by {operator}, from what {hosts} said"));
             }
+            Event::HostsLeftOut { hosts } => {
+                let names = fold_few(hosts, NAMES_MAX);
+                self.say(&format!("in quarantine since the run began, and left out until released: {names}"));
+            }
             Event::ProofWaived { operator } => {
                 self.say(&format!("proof waived: {operator} has seen that the services take the old value"));
             }

@@ -62,6 +62,8 @@ pub struct Summary {
     pub back_unproved: Vec<HostName>,
     /// Hosts that were cleaned before the journal was lost: what they hold now nobody has seen.
     pub not_seen: Vec<HostName>,
+    /// Hosts that were isolated after the run had begun: they got nothing more of it, and nobody asked what they hold.
+    pub left_out: Vec<HostName>,
     /// Hosts on which the run left something.
     pub left_over: Vec<HostName>,
     /// Commands that mend a host without lockturn, with the place to paste them.
@@ -128,6 +130,7 @@ pub fn summarise(id: &RunId, plan: &Plan, run: &Run, entries: &[Entry]) -> Summa
             .and_then(|fault| Some(ended(Step::Reverify)?.since(fault.elapsed))),
         switches: entries.iter().filter_map(|entry| watched(&entry.event)).collect(),
         proofs: plan.hosts.values().flat_map(|host| &host.verify).filter(|p| p.probe.check.is_proof()).count(),
+        left_out: run.left_out().cloned().collect(),
         left_over: left_over.map(|(name, _)| name.clone()).collect(),
         failed: failed.filter(|said| heard.insert(said.clone())).collect(),
         by_hand: by_hand.filter(|(_, lines)| !lines.is_empty()).collect(),
@@ -255,6 +258,9 @@ impl Summary {
             Some(Decision::Commit) => "; it is decided that the new value stays",
             Some(Decision::Rollback) | None => "",
         };
+        if let (Some(verdict), false) = (self.verdict, self.left_out.is_empty()) {
+            return self.headline_without(verdict);
+        }
         match self.verdict {
             Some(Verdict::Rotated) if !self.not_seen.is_empty() => {
                 format!(
@@ -307,6 +313,19 @@ impl Summary {
             }
             None => format!("LEFT  the run was left on {hosts}; what they hold is as below{decided}"),
         }
+    }
+
+    /// The same where some were isolated meanwhile.
+    fn headline_without(&self, verdict: Verdict) -> String {
+        let (others, isolated) =
+            (plural(self.states.len() - self.left_out.len(), "other host"), fold_few(&self.left_out, NAMES_MAX));
+        let what = match verdict {
+            Verdict::Rotated => format!("ROTATED, WITH DEBT  the new secret is on {others}, proved"),
+            Verdict::RolledBack => format!("ROLLED BACK, WITH DEBT  the old secret is on {others}, proved"),
+            Verdict::Refused => format!("REFUSED  nothing was changed on {others}"),
+            verdict => format!("A PERSON MUST LOOK  it ended {verdict} on {others}"),
+        };
+        format!("{what}; {isolated} was isolated meanwhile, got nothing more, and was not asked what it holds")
     }
 
     /// What a drill measured.
@@ -389,6 +408,15 @@ impl Summary {
 
     fn what_next(&self) -> Vec<String> {
         let run = &self.run;
+        if matches!(self.verdict, Some(Verdict::Rotated | Verdict::RolledBack | Verdict::Refused))
+            && !self.left_out.is_empty()
+        {
+            let mut lines = vec!["next: rotate the others; it stays left out".to_owned()];
+            if self.left_out.iter().any(|host| self.left_over.contains(host)) {
+                lines.push(format!("      lockturn resume {run}   once it is released: cleans up there"));
+            }
+            return lines;
+        }
         match self.verdict {
             // The error that follows says it.
             _ if self.ledger_gone => Vec::new(),

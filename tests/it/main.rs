@@ -25,6 +25,7 @@ mod from_hosts;
 mod host_program;
 mod host_rivals;
 mod inventory;
+mod isolated;
 mod isolation;
 mod journal;
 mod killed;
