@@ -262,7 +262,7 @@ impl Journal {
         stored.iter().map(Stored::entry).collect()
     }
 
-    /// All runs, the latest last.
+    /// All runs, the latest last: in the order in which they were begun, whatever the operator's clock said then.
     ///
     /// # Errors
     /// If they cannot be read.
@@ -272,14 +272,16 @@ impl Journal {
             "SELECT seq, run, at_unix_ms, elapsed_ms, event, hash FROM entries
              WHERE event LIKE '{\"run-%' OR event LIKE '{\"decided\"%' OR event LIKE '{\"resumed\"%' ORDER BY run, seq",
         )?;
-        let mut runs: Vec<RunSummary> = Vec::new();
+        let mut runs: Vec<(u64, RunSummary)> = Vec::new();
         for stored in statement.query_map([], Stored::read)? {
-            let entry = stored?.entry()?;
-            match (entry.event, runs.last_mut()) {
+            let stored = stored?;
+            let (seq, entry) = (stored.seq, stored.entry()?);
+            match (entry.event, runs.last_mut().map(|(_, run)| run)) {
                 (Event::RunBegan { run, playbook, operator, .. }, _) => {
                     let began_unix = entry.at_unix;
                     let (drill, isolates, decision, verdict) = (None, None, None, None);
-                    runs.push(RunSummary { run, playbook, began_unix, operator, drill, isolates, decision, verdict });
+                    let run = RunSummary { run, playbook, began_unix, operator, drill, isolates, decision, verdict };
+                    runs.push((seq, run));
                 }
                 (Event::RunIsDrill(drill), Some(run)) => run.drill = Some(drill.fault),
                 (Event::RunIsolates(isolates), Some(run)) => run.isolates = Some(isolates),
@@ -289,7 +291,8 @@ impl Journal {
                 _ => {}
             }
         }
-        Ok(runs)
+        runs.sort_by_key(|(seq, _)| *seq);
+        Ok(runs.into_iter().map(|(_, run)| run).collect())
     }
 
     /// The runs whose name begins so.

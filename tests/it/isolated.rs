@@ -128,6 +128,21 @@ fn a_run_without_a_journal_gives_it_nothing_either() {
     assert_eq!(lab.left_over(), Vec::<PathBuf>::new());
 }
 
+/// Names of runs sort by the operator's clock, and that may have been set back.
+#[test]
+fn what_was_written_last_counts_whatever_the_clock_said() {
+    let lab = Lab::up();
+    let before = lab.held();
+    says(&lab, Way::Release, "01C");
+    says(&lab, Way::Quarantine, "01B");
+    let said = lab.run(lab.rotation(&[])).with(0);
+    assert!(said.contains("left out until released: worker-1"), "{said}");
+    assert_eq!(lab.held()[ISOLATED], before[ISOLATED], "it got a value");
+    says(&lab, Way::Release, "01A");
+    let said = lab.run(lab.rotation(&[])).with(0);
+    assert!(!said.contains("left out"), "{said}");
+}
+
 /// The first rotation of the ledger.
 fn the_rotation(lab: &Lab) -> String {
     let runs = lab.say(&["runs", "--output", "json"]).with(0);
