@@ -1,11 +1,11 @@
 //! The part of `quarantine` that is about secrets: what the others are to forget of the isolated hosts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::inventory::Inventory;
 use crate::journal::Journal;
-use crate::model::{Become, Forgetting, HostName, IsolationPlan, RunId, fold_few};
+use crate::model::{Become, Forgetting, HostName, IsolationPlan, RunId, SqliteRow, Way, fold_few};
 use crate::runtime::Surroundings;
 use crate::runtime::forget::Forgetter;
 
@@ -67,10 +67,51 @@ pub(super) fn describe(plan: &IsolationPlan) -> String {
     let hosts = fold_few(plan.hosts.keys(), NAMES_MAX);
     let mut text = String::new();
     for (name, keeps) in &forgetting.keepers {
-        let units = keeps.stop.iter().map(|unit| format!("; {unit} ends there")).collect::<String>();
+        let units = keeps.stop.values().flatten().map(|unit| format!("; {unit} ends there")).collect::<String>();
         text.push_str(&format!("{name}: what {hosts} knows becomes worthless there, for good{units}\n"));
     }
     text
+}
+
+/// What released hosts hold now that is worthless, and what gives them secrets again. A release puts nothing back.
+pub(super) fn of_released(ledger: &Journal, plan: &IsolationPlan) -> Result<String, CliError> {
+    let mut text = String::new();
+    for host in plan.hosts.keys() {
+        let (mut stopped, mut forgotten) = (BTreeMap::<HostName, BTreeSet<String>>::new(), false);
+        let mut rotations = BTreeSet::new();
+        for run in ledger.runs().map_err(journal)? {
+            let Some(isolates) = run.isolates else {
+                let plan = ledger.plan(&run.run).map_err(journal)?;
+                rotations.extend(plan.hosts.contains_key(host).then_some(run.playbook));
+                continue;
+            };
+            let of_host = isolates.way == Way::Quarantine && isolates.hosts.contains(host);
+            let plan = if of_host { ledger.isolation(&run.run).map_err(journal)? } else { None };
+            for (name, keeps) in plan.and_then(|plan| plan.forgetting).into_iter().flat_map(|known| known.keepers) {
+                forgotten = true;
+                let about_it = |row: &&SqliteRow| row.host == *host;
+                if keeps.rows.values().flatten().any(|row| about_it(&row)) {
+                    let units = keeps.stop.get(host).cloned().unwrap_or_default();
+                    stopped.entry(name).or_default().extend(units);
+                }
+            }
+        }
+        if !forgotten {
+            continue;
+        }
+        let keepers = fold_few(stopped.keys(), NAMES_MAX);
+        text.push_str(&format!("{host} holds secrets that are worthless on {keepers}; nothing of them is put back\n"));
+        let which: Vec<String> = rotations.into_iter().map(|name| format!("`{name}`")).collect();
+        let which = if which.is_empty() { String::new() } else { format!(", that of {}", which.join(", ")) };
+        text.push_str(&format!(
+            "      lockturn rotate PLAYBOOK gives it new ones: every playbook that has it{which}\n"
+        ));
+        for (name, units) in stopped.iter().filter(|(_, units)| !units.is_empty()) {
+            let units: Vec<&str> = units.iter().map(String::as_str).collect();
+            text.push_str(&format!("      then, on {name}: systemctl enable --now {}\n", units.join(" ")));
+        }
+    }
+    Ok(text)
 }
 
 /// Who is asked to forget.

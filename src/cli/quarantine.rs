@@ -115,6 +115,7 @@ pub(super) async fn release(args: &Args, wanted: &[HostName]) -> Result<Exit, Cl
     let surroundings = surroundings::of_operator(args);
     let plan = plan(Way::Release, "", &hosts, &known, &inventory, &surroundings, &quarantined);
     say::err(&describe(&plan));
+    say::err(&session.again.in_text(&forgetting::of_released(&session.journal, &plan)?));
     let mut interrupts = interrupts()?;
     ask_and_do(args, session, inventory, (plan, None), &mut interrupts).await
 }
@@ -184,6 +185,23 @@ pub(super) fn standing(ledger: &Journal) -> Result<Standing, CliError> {
 /// Whether it counts as in quarantine: until a release has begun.
 pub(super) fn is_in(standing: &Standing, host: &HostName) -> bool {
     standing.get(host).is_some_and(|(_, way)| *way == Way::Quarantine)
+}
+
+/// The hosts that were released, and that no rotation by this playbook has reached since: what they hold may be others' past.
+pub(super) fn released(ledger: &Journal, playbook: &str) -> Result<BTreeSet<HostName>, CliError> {
+    let mut released = BTreeSet::new();
+    for run in ledger.runs().map_err(journal)? {
+        match run.isolates {
+            Some(isolates) if isolates.way == Way::Release => released.extend(isolates.hosts),
+            Some(_) => {}
+            None if run.verdict == Some(Verdict::Rotated) && run.playbook == playbook && !released.is_empty() => {
+                let plan = ledger.plan(&run.run).map_err(journal)?;
+                released.retain(|host| !plan.hosts.contains_key(host));
+            }
+            None => {}
+        }
+    }
+    Ok(released)
 }
 
 /// What a rotation does without the hosts that are in quarantine; says so. They get nothing until they are released.
@@ -375,6 +393,9 @@ async fn go(
     say::err(&format!("\n{}", session.again.in_text(&summarise_isolation(&run, &plan, &state, verdict))));
     // A ledger that cannot be read has been complained of.
     say::err(&summarise_evidence(&run, &plan, &session.journal.entries(&run).unwrap_or_default()));
+    if plan.way == Way::Release {
+        say::err(&session.again.in_text(&forgetting::of_released(&session.journal, &plan)?));
+    }
     match ended {
         Ok(verdict) => Ok(Exit::from(verdict)),
         Err(DriveError::Abandoned) => Err(CliError::new(Exit::PersonMustLook, "left in the middle, as you asked")

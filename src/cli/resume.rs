@@ -243,9 +243,11 @@ async fn recover(
         }
         for (id, planned) in &plan.values {
             let Some(pair) = from_host.get(id) else { continue };
-            let old = session.key.fingerprint(&pair.old) == planned.old;
+            let old = session.key.fingerprint(&pair.old) == planned.old_on(name);
             let new = minted.get(id) == Some(&session.key.fingerprint(&pair.new));
-            if old && new {
+            if old && new && planned.apart.contains_key(name) {
+                vault.insert_apart(name.clone(), id.clone(), pair.clone());
+            } else if old && new {
                 vault.insert(id.clone(), pair.clone());
             } else {
                 say::err(&format!(

@@ -26,7 +26,7 @@ use crate::runtime::{Fleet, Pair, Surroundings, Vault, clock, epoch, random};
 
 use super::args::Output;
 use super::late::Late;
-use super::quarantine::leave_out;
+use super::quarantine::{leave_out, released};
 use super::session::{Session, interrupts, journal, journal_failed, unless_stopped};
 use super::{Args, CliError, Exit, files, say, surroundings};
 
@@ -173,7 +173,8 @@ async fn look(
             Err(reason) => problems.push(HostProblem { host, place: String::new(), reason }),
         }
     }
-    let plan = match settle(playbook, draft, &facts) {
+    let released = released(&session.journal, &playbook.name)?;
+    let plan = match settle(playbook, draft, &facts, &released) {
         Ok(plan) if problems.is_empty() => plan,
         Ok(_) => return Err(refused(&problems)),
         Err(more) => {
@@ -217,7 +218,7 @@ fn assign(
             plan: Arc::new(host_plan.clone()),
             common: Arc::clone(&common),
             values: Arc::clone(&values),
-            vault: Arc::clone(vault),
+            vault: if vault.is_apart(host) { Arc::new(vault.of(host)) } else { Arc::clone(vault) },
             prints: Arc::clone(prints),
             rest: Rest::Untouched,
             contents: Arc::new(contents.remove(host).unwrap_or_default()),
@@ -309,13 +310,18 @@ pub(super) fn minted(entries: &[Entry]) -> BTreeMap<ValueId, Fingerprint> {
 fn mint_all(plan: &Plan, inspected: &BTreeMap<HostName, Inspected>) -> Result<Vault, CliError> {
     let mut vault = Vault::default();
     for (id, planned) in &plan.values {
-        let held = inspected.values().find_map(|read| read.values.get(id));
+        let of = |host: &HostName| inspected.get(host).and_then(|read| read.values.get(id));
+        let held = inspected.keys().filter(|host| !planned.apart.contains_key(*host)).find_map(of);
         let old = held.ok_or_else(|| CliError::new(Exit::Bug, format!("no host holds `{id}`")))?;
         let new = mint(planned.generate, &mut random::fill);
         if new.same_as(old) {
             return Err(CliError::new(Exit::Refused, format!("the new value of `{id}` would be the old one")));
         }
-        vault.insert(id.clone(), Pair { old: Arc::clone(old), new: Arc::new(new) });
+        let new = Arc::new(new);
+        for (host, old) in planned.apart.keys().filter_map(|host| Some((host, of(host)?))) {
+            vault.insert_apart(host.clone(), id.clone(), Pair { old: Arc::clone(old), new: Arc::clone(&new) });
+        }
+        vault.insert(id.clone(), Pair { old: Arc::clone(old), new });
     }
     Ok(vault)
 }

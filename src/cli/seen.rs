@@ -87,6 +87,12 @@ impl Seen {
             check(&name, &left, &common, names[&name])?;
             // Whose share is gone is given nothing, and gives nothing.
             for (id, pair) in left.values.iter().filter(|_| left.share.is_some()) {
+                let planned = left.share.as_ref().and_then(|share| share.values.get(id));
+                // That it is apart every host of the plan says, or what they say is not one plan.
+                if planned.is_some_and(|planned| planned.apart.contains_key(&name)) {
+                    vault.insert_apart(name.clone(), id.clone(), pair.clone());
+                    continue;
+                }
                 match vault.get(id) {
                     Some(known) if !known.same_as(pair) => {
                         return Err(does_not_fit(format!("{name} keeps other values of `{id}` than another host")));
@@ -156,6 +162,11 @@ fn rekey(values: &mut BTreeMap<ValueId, PlannedValue>, vault: &Vault, key: &Fing
     values.retain(|id, planned| {
         let Some(pair) = vault.get(id) else { return false };
         planned.old = key.fingerprint(&pair.old);
+        for (host, old) in &mut planned.apart {
+            if let Some(pair) = vault.of(host).get(id) {
+                *old = key.fingerprint(&pair.old);
+            }
+        }
         true
     });
 }

@@ -74,8 +74,8 @@ pub struct Keeps {
     /// How the program gets its rights there.
     #[serde(rename = "become")]
     pub become_user: Become,
-    /// Units that end, and do not begin again by themselves.
-    pub stop: Vec<String>,
+    /// Units that end, and do not begin again by themselves: those that lead to each host.
+    pub stop: BTreeMap<HostName, Vec<String>>,
     /// What is written, by database.
     pub rows: BTreeMap<String, Vec<SqliteRow>>,
     /// What makes the services take it.

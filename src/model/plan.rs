@@ -85,6 +85,17 @@ pub struct PlannedValue {
     pub generate: Generator,
     /// The old one, as every host that has it holds it now.
     pub old: Fingerprint,
+    /// But for these: they were in quarantine when the others got it, and hold an older one, or are alone with what they know.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub apart: BTreeMap<HostName, Fingerprint>,
+}
+
+impl PlannedValue {
+    /// The old one as this host holds it.
+    #[must_use]
+    pub fn old_on(&self, host: &HostName) -> Fingerprint {
+        self.apart.get(host).copied().unwrap_or(self.old)
+    }
 }
 
 /// What happens on one host.

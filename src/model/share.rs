@@ -240,7 +240,10 @@ mod tests {
             version: PLAN_VERSION,
             playbook: "p".to_owned(),
             summary: "one, and then\ntwo".to_owned(),
-            values: names.iter().map(|name| (id(name), PlannedValue { generate: Generator::Hex(32), old })).collect(),
+            values: names
+                .iter()
+                .map(|name| (id(name), PlannedValue { generate: Generator::Hex(32), old, apart: BTreeMap::new() }))
+                .collect(),
             hosts: names.iter().map(|name| (name.clone(), host(name))).collect(),
             activate_batches: vec![names.iter().skip(1).cloned().collect(), names.iter().take(1).cloned().collect()],
             strategy: Strategy::Lockstep,

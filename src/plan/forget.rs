@@ -47,6 +47,7 @@ fn keeps(host: DraftHost, become_user: Become, owners: &BTreeSet<&HostName>) -> 
             rows.entry(file).or_default().extend(more);
         }
     }
-    let stop = host.stop.iter().flat_map(|unit| owners.iter().map(|owner| unit.replace(":host", owner.as_str())));
-    Keeps { become_user, stop: stop.collect(), rows, activate: host.activate, verify: host.verify }
+    let units = |owner: &HostName| host.stop.iter().map(|unit| unit.replace(":host", owner.as_str())).collect();
+    let stop = owners.iter().filter(|_| !host.stop.is_empty()).map(|owner| ((*owner).clone(), units(owner))).collect();
+    Keeps { become_user, stop, rows, activate: host.activate, verify: host.verify }
 }

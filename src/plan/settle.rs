@@ -1,6 +1,6 @@
 //! A draft and what the hosts said become a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     Activation, Become, Change, Fingerprint, HostName, HostPlan, Millis, PLAN_VERSION, Plan, PlannedValue, Playbook,
@@ -53,7 +53,7 @@ pub struct HostProblem {
     pub reason: Reason,
 }
 
-/// Makes the plan.
+/// Makes the plan. `apart` are hosts that may hold other values than the rest: they were in quarantine.
 ///
 /// # Errors
 /// Everything that is in the way, on all hosts together.
@@ -61,11 +61,15 @@ pub fn settle(
     playbook: &Playbook,
     draft: &Draft,
     facts: &BTreeMap<HostName, HostFacts>,
+    apart: &BTreeSet<HostName>,
 ) -> Result<Plan, Vec<HostProblem>> {
     let mut problems = Vec::new();
     let mut old: BTreeMap<ValueId, (Fingerprint, HostName)> = BTreeMap::new();
+    let mut others: BTreeMap<ValueId, BTreeMap<HostName, Fingerprint>> = BTreeMap::new();
     let mut hosts = BTreeMap::new();
-    for (name, host) in &draft.hosts {
+    // What the rest holds is the old value; of those that are apart it is known then where they differ.
+    let (last, first): (Vec<_>, Vec<_>) = draft.hosts.iter().partition(|(name, _)| apart.contains(*name));
+    for (name, host) in first.into_iter().chain(last) {
         let Some(said) = facts.get(name) else {
             let reason = Reason::new(ReasonKind::Unreachable, "it was not asked");
             problems.push(HostProblem { host: name.clone(), place: String::new(), reason });
@@ -79,7 +83,15 @@ pub fn settle(
                 Ok(held) => {
                     for (value, fingerprint) in change.values().into_iter().zip(&held.values) {
                         let (known, first) = old.entry(value.clone()).or_insert_with(|| (*fingerprint, name.clone()));
-                        if known != fingerprint {
+                        let own = others.get(value).and_then(|others| others.get(name));
+                        let differs = known != fingerprint;
+                        if differs
+                            && apart.contains(name)
+                            && *first != *name
+                            && own.is_none_or(|own| own == fingerprint)
+                        {
+                            others.entry(value.clone()).or_default().insert(name.clone(), *fingerprint);
+                        } else if differs || own.is_some() {
                             let detail = format!("it holds {fingerprint} as `{value}`, but `{first}` holds {known}");
                             let reason = Reason::new(ReasonKind::Disagrees, detail);
                             problems.push(HostProblem { host: name.clone(), place: place.clone(), reason });
@@ -99,7 +111,8 @@ pub fn settle(
     }
     let planned = |(value, generate): (&ValueId, &_)| {
         let (old, _) = old.get(value)?;
-        Some((value.clone(), PlannedValue { generate: *generate, old: *old }))
+        let apart = others.get(value).cloned().unwrap_or_default();
+        Some((value.clone(), PlannedValue { generate: *generate, old: *old, apart }))
     };
     Ok(Plan {
         version: PLAN_VERSION,

@@ -75,7 +75,15 @@ fn secrets(values: &BTreeMap<ValueId, PlannedValue>) -> Vec<String> {
             ),
         }
     };
-    of_secret.into_iter().map(line).collect()
+    let mut lines: Vec<String> = of_secret.into_iter().map(line).collect();
+    let apart: BTreeSet<&HostName> = values.values().flat_map(|value| value.apart.keys()).collect();
+    if !apart.is_empty() {
+        let apart = fold_few(apart, NAMES_MAX);
+        lines.push(format!(
+            "            since its quarantine {apart} holds older values than the others; they die with the rest"
+        ));
+    }
+    lines
 }
 
 fn shape(generate: Generator) -> String {

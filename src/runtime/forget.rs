@@ -73,7 +73,7 @@ impl Forgetter {
         Box::pin(async move {
             let actor = &mut *actor.lock().await;
             let done = match step {
-                Step::Stop => stop(actor, &keeps.stop).await,
+                Step::Stop => stop(actor, &keeps).await,
                 _ => Forget { keeps: &keeps, values: &values, lease, vault: Vault::default() }.perform(actor).await,
             };
             match done {
@@ -92,9 +92,9 @@ impl Forgetter {
 }
 
 /// Ends units so that they do not begin again by themselves. One that cannot be ended keeps none of the others.
-async fn stop(actor: &mut Actor, units: &[String]) -> Result<(), CallError> {
+async fn stop(actor: &mut Actor, keeps: &Keeps) -> Result<(), CallError> {
     let mut trouble = None;
-    for unit in units {
+    for unit in keeps.stop.values().flatten() {
         match stop_one(actor, unit).await {
             Ok(()) => {}
             Err(CallError::Refused(reason)) => trouble = trouble.or(Some(reason)),

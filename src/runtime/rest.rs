@@ -61,6 +61,7 @@ pub(super) async fn clean(actor: &mut Actor, work: &Work) -> Result<(), CallErro
 /// Whether every place holds what this run leaves there.
 async fn holds_what_is_left(actor: &mut Actor, work: &Work) -> Result<bool, CallError> {
     actor.is_nobodys().await;
+    let host = actor.who().host.clone();
     for change in &work.plan.changes {
         let held = match held(actor, &work.prints.key, change).await {
             Ok(held) => held,
@@ -70,7 +71,7 @@ async fn holds_what_is_left(actor: &mut Actor, work: &Work) -> Result<bool, Call
             Err(Problem::Place(reason)) => return Err(CallError::Refused(reason)),
         };
         let right = |(id, print): (&ValueId, Fingerprint)| {
-            let (old, new) = (work.values.get(id).map(|value| value.old), work.prints.new.get(id).copied());
+            let (old, new) = (work.values.get(id).map(|value| value.old_on(&host)), work.prints.new.get(id).copied());
             match work.rest {
                 Rest::New => new.is_none_or(|new| new == print),
                 Rest::Old => old.is_none_or(|old| old == print),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::model::{Fingerprint, FingerprintKey, Secret, ValueId};
+use crate::model::{Fingerprint, FingerprintKey, HostName, Secret, ValueId};
 
 /// The old and the new value of one secret.
 #[derive(Clone)]
@@ -26,29 +26,52 @@ impl Pair {
 
 /// The values of a run.
 #[derive(Clone, Default)]
-pub struct Vault(BTreeMap<ValueId, Pair>);
+pub struct Vault {
+    pairs: BTreeMap<ValueId, Pair>,
+    /// Where a host holds another old value than the rest.
+    apart: BTreeMap<HostName, BTreeMap<ValueId, Pair>>,
+}
 
 impl Vault {
     /// Remembers a pair.
     pub fn insert(&mut self, id: ValueId, pair: Pair) {
-        self.0.insert(id, pair);
+        self.pairs.insert(id, pair);
+    }
+
+    /// Remembers the pair of a host that holds another old value than the rest.
+    pub fn insert_apart(&mut self, host: HostName, id: ValueId, pair: Pair) {
+        self.apart.entry(host).or_default().insert(id, pair);
+    }
+
+    /// The values as they are on one host.
+    #[must_use]
+    pub fn of(&self, host: &HostName) -> Self {
+        let mut pairs = self.pairs.clone();
+        pairs.extend(self.apart.get(host).into_iter().flatten().map(|(id, pair)| (id.clone(), pair.clone())));
+        Self { pairs, apart: BTreeMap::new() }
+    }
+
+    /// Whether any host holds another old value than the rest.
+    #[must_use]
+    pub fn is_apart(&self, host: &HostName) -> bool {
+        self.apart.contains_key(host)
     }
 
     /// The pair of a value.
     #[must_use]
     pub fn get(&self, id: &ValueId) -> Option<&Pair> {
-        self.0.get(id)
+        self.pairs.get(id)
     }
 
     /// All pairs, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&ValueId, &Pair)> {
-        self.0.iter()
+        self.pairs.iter()
     }
 
     /// The fingerprints of the new values.
     #[must_use]
     pub fn fingerprints(&self, key: &FingerprintKey) -> BTreeMap<ValueId, Fingerprint> {
-        self.0.iter().map(|(id, pair)| (id.clone(), key.fingerprint(&pair.new))).collect()
+        self.pairs.iter().map(|(id, pair)| (id.clone(), key.fingerprint(&pair.new))).collect()
     }
 
     /// The values that one host keeps in its own root-only directory until the run is cleaned, so that any coordinator can go on

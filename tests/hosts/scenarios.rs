@@ -4,6 +4,7 @@ mod alone;
 mod contained;
 mod cut_off;
 mod evidence;
+mod forgotten;
 mod goes_back;
 mod goes_well;
 mod moments;
@@ -63,6 +64,9 @@ pub(crate) const ALL: &[Scenario] = &[
     ("a_worker_shows_what_it_has_first", Always, evidence::a_worker_shows_what_it_has_first),
     ("whoever_isolates_dies", Battery, contained::whoever_isolates_dies),
     ("a_peer_and_the_worker_are_away", Always, contained::a_peer_and_the_worker_are_away),
+    ("what_a_worker_knows_dies", Always, forgotten::what_a_worker_knows_dies),
+    ("whoever_makes_it_forget_dies", Battery, forgotten::whoever_makes_it_forget_dies),
+    ("a_rotation_was_under_way", Always, forgotten::a_rotation_was_under_way),
     ("a_worker_s_own_rules", Always, quarantined::a_worker_s_own_rules),
     ("rules_that_cut_off_whoever_loaded_them", Always, quarantined::rules_that_cut_off_whoever_loaded_them),
     ("a_host_starts_again", Always, cut_off::a_host_starts_again),

@@ -11,7 +11,7 @@ use lockturn::model::{
     Become, Entry, Event, ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Known, Millis, Verdict, Way,
 };
 
-use super::support::{HOSTS, Lab};
+use super::support::{HOSTS, Held, Lab};
 
 const ISOLATED: &str = "worker-1";
 
@@ -84,7 +84,7 @@ fn a_worker_that_was_isolated_meanwhile_gets_nothing_of_it_until_it_is_released(
         let lab = Lab::up();
         let before = lab.held();
         left_at(&lab, step);
-        says(&lab, Way::Quarantine, "01QUARANTINE");
+        says(&lab, Way::Quarantine, "01AQUARANTINE");
         let its = all_of_it(&lab);
         let said = lab.say(&[verb]).with(end);
         assert!(said.contains("left out until released: worker-1"), "{step}: {said}");
@@ -104,7 +104,7 @@ fn a_worker_that_was_isolated_meanwhile_gets_nothing_of_it_until_it_is_released(
         assert_ne!(rotated["worker-2"], after["worker-2"], "{step}: the others cannot be rotated");
         assert!(all_of_it(&lab) == its, "{step}: a later rotation did something to it");
 
-        says(&lab, Way::Release, "01RELEASE");
+        says(&lab, Way::Release, "01BRELEASE");
         let said = lab.say(&["resume", &the_rotation(&lab)]).with(once_released);
         assert!(!said.contains("in quarantine"), "{step}: {said}");
         assert_eq!(lab.left_over(), Vec::<PathBuf>::new(), "{step}");
@@ -118,12 +118,12 @@ fn a_run_without_a_journal_gives_it_nothing_either() {
     left_at(&lab, "activate");
     fs::remove_dir_all(lab.state_dir()).unwrap();
     lab.say(&["runs"]).with(0);
-    says(&lab, Way::Quarantine, "01QUARANTINE");
+    says(&lab, Way::Quarantine, "01AQUARANTINE");
     let its = all_of_it(&lab);
     let said = lab.say(&["--yes", "resume", "--from-hosts"]).with(4);
     assert!(said.contains("worker-1 has a part in the run") && said.contains("is in quarantine"), "{said}");
     assert!(all_of_it(&lab) == its, "something was done to it");
-    says(&lab, Way::Release, "01RELEASE");
+    says(&lab, Way::Release, "01BRELEASE");
     lab.say(&["--yes", "resume", "--from-hosts"]).with(1);
     assert_eq!(lab.left_over(), Vec::<PathBuf>::new());
 }
@@ -149,4 +149,71 @@ fn the_rotation(lab: &Lab) -> String {
     let runs = runs.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut rotations = runs.filter(|run| run["run"].is_string() && run["isolates"].is_null());
     rotations.next_back().unwrap()["run"].as_str().unwrap().to_owned()
+}
+
+/// A worker that was released, and holds another value than its row: the control plane had forgotten it.
+fn released(lab: &Lab) -> Held {
+    says(lab, Way::Quarantine, "01AQUARANTINE");
+    let worthless = "5ec2e7".repeat(10) + "0000";
+    lab.set_row(ISOLATED, &worthless);
+    lab.learn();
+    says(lab, Way::Release, "01BRELEASE");
+    lab.held()
+}
+
+/// Everybody is where they were, the two sides of the released worker apart.
+#[track_caller]
+fn is_back(lab: &Lab, before: &Held, what: &str) {
+    assert_eq!(lab.held(), *before, "{what}");
+    assert_eq!(lab.left_over(), Vec::<PathBuf>::new(), "{what}");
+}
+
+#[test]
+fn a_released_worker_gets_new_secrets_whatever_it_holds() {
+    let lab = Lab::up();
+    lab.set_row(ISOLATED, &"0".repeat(64));
+    let said = lab.run(lab.rotation(&[])).with(4);
+    assert!(said.contains("it holds"), "two sides that differ for no known reason are refused: {said}");
+    let before = released(&lab);
+    let said = lab.run(lab.rotation(&[])).with(0);
+    assert!(said.contains("since its quarantine worker-1 holds older values"), "{said}");
+    assert!(lab.whole(&before, "rotated"));
+    let before = lab.held();
+    let said = lab.run(lab.rotation(&[])).with(0);
+    assert!(!said.contains("since its quarantine"), "{said}");
+    assert!(lab.whole(&before, "rotated again"));
+    // From then on it is as any other.
+    lab.set_row(ISOLATED, &"0".repeat(64));
+    lab.run(lab.rotation(&[])).with(4);
+}
+
+#[test]
+fn whoever_gives_it_new_secrets_dies_and_the_next_one_ends_it() {
+    for (facts, fault, verb) in [
+        (6, "none", &["resume"][..]),
+        (10, "none", &["resume"]),
+        (12, "refuses-new-secret", &["resume"]),
+        (12, "none", &["--yes", "resume", "--from-hosts"]),
+        (9, "none", &["rollback"]),
+    ] {
+        let lab = Lab::up();
+        let before = released(&lab);
+        let what = format!("{verb:?} after {facts} facts, {fault}");
+        let going = lab.start(&mut lab.rotation(&["--output", "json"]));
+        assert!(going.until_facts(2), "{what}");
+        lab.fault("worker-2", fault);
+        assert!(going.until_facts(facts - 2), "{what}");
+        going.killed();
+        lab.learn();
+        if verb.contains(&"--from-hosts") {
+            fs::remove_dir_all(lab.state_dir()).unwrap();
+        }
+        let ended = lab.say(verb);
+        lab.fault("worker-2", "none");
+        match ended.code {
+            Some(0) => assert!(lab.whole(&before, &what)),
+            Some(1 | 4) => is_back(&lab, &before, &what),
+            code => panic!("{what}: {code:?}: {}{}", ended.out, ended.err),
+        }
+    }
 }

@@ -114,7 +114,7 @@ fn a_lease_is_longer_than_whatever_nobody_can_renew_it_in() {
         let draft = draft(playbook, &select).unwrap();
         let facts = [("w1", file_facts("a")), ("w2", file_facts("b")), ("cp", row_facts(&["a", "b"]))];
         let said = facts.into_iter().map(|(host, said)| (name(host), said)).collect();
-        settle(playbook, &draft, &said).unwrap().lease
+        settle(playbook, &draft, &said, &BTreeSet::new()).unwrap().lease
     };
     assert_eq!(lease(&playbook), Millis::from_secs(120));
     playbook.targets[0].verify = vec![Probe {
@@ -145,7 +145,7 @@ fn both_sides_of_each_workers_value_are_in_the_plan_and_workers_activate_first()
         (name("w2"), file_facts("b")),
         (name("cp"), row_facts(&["a", "b"])),
     ]);
-    let plan = settle(&playbook, &draft, &said).unwrap();
+    let plan = settle(&playbook, &draft, &said, &BTreeSet::new()).unwrap();
     let values: Vec<String> = plan.values.keys().map(ToString::to_string).collect();
     assert_eq!(values, ["shared/w1", "shared/w2"]);
     assert_eq!(plan.activate_batches, [vec![name("w1"), name("w2")], vec![name("cp")]]);
@@ -163,7 +163,7 @@ fn hosts_that_should_share_a_value_and_do_not_are_named_with_both_fingerprints()
         (name("w2"), file_facts("b")),
         (name("cp"), row_facts(&["a", "stale"])),
     ]);
-    let problems = settle(&playbook, &draft, &said).unwrap_err();
+    let problems = settle(&playbook, &draft, &said, &BTreeSet::new()).unwrap_err();
     assert_eq!(problems.len(), 1);
     assert_eq!((&problems[0].host, problems[0].reason.kind), (&name("w2"), ReasonKind::Disagrees));
 }
@@ -173,7 +173,7 @@ fn a_host_that_was_not_asked_is_a_problem_and_never_left_out() {
     let playbook = both_sides();
     let draft = draft(&playbook, &select).unwrap();
     let said = BTreeMap::from([(name("w1"), file_facts("a")), (name("cp"), row_facts(&["a", "b"]))]);
-    let problems = settle(&playbook, &draft, &said).unwrap_err();
+    let problems = settle(&playbook, &draft, &said, &BTreeSet::new()).unwrap_err();
     assert_eq!((problems.len(), &problems[0].host), (1, &name("w2")));
 }
 
@@ -223,7 +223,7 @@ fn a_limit_narrows_the_control_plane_to_the_rows_of_its_workers() {
     let rows = limited.hosts[&name("cp")].changes[0].values().len();
     assert_eq!(rows, 1);
     let said = BTreeMap::from([(name("w2"), file_facts("b")), (name("cp"), row_facts(&["b"]))]);
-    assert_eq!(settle(&both_sides(), &limited, &said).unwrap().values.len(), 1);
+    assert_eq!(settle(&both_sides(), &limited, &said, &BTreeSet::new()).unwrap().values.len(), 1);
 }
 
 #[test]

@@ -347,7 +347,11 @@ fn json_is_one_object_a_line_and_a_closed_pipe_stops_nobody() {
 fn fleet(workers: usize) -> Plan {
     let value =
         |secret: &str, owner: Option<&HostName>| ValueId { secret: secret.parse().unwrap(), owner: owner.cloned() };
-    let planned = PlannedValue { generate: Generator::Hex(32), old: "0011223344556677".to_owned().try_into().unwrap() };
+    let planned = PlannedValue {
+        generate: Generator::Hex(32),
+        old: "0011223344556677".to_owned().try_into().unwrap(),
+        apart: BTreeMap::new(),
+    };
     let host = |owner: Option<&HostName>, secret: &str, verify: Vec<PlannedProbe>| HostPlan {
         address: "192.0.2.1:22".to_owned(),
         become_user: Become::Sudo,
