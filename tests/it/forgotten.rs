@@ -149,7 +149,9 @@ fn whoever_makes_it_forget_dies_anywhere_and_the_next_one_finishes() {
     let (mut caught, mut after) = (0, Duration::from_millis(1));
     // Until one has had time enough.
     loop {
-        let mut control = Control::of(&lab);
+        // A run of its own: what an earlier one left hanging must not pass for its newest coordinator.
+        let run = format!("01FORGET{caught}").parse().unwrap();
+        let mut control = Control { run, ..Control::of(&lab) };
         if let Some(outcome) = control.does(Step::Forget, Some(after)) {
             assert!(matches!(outcome, Outcome::Done), "{outcome:?}");
             break;

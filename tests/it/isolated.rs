@@ -86,7 +86,7 @@ fn a_worker_that_was_isolated_meanwhile_gets_nothing_of_it_until_it_is_released(
         left_at(&lab, step);
         says(&lab, Way::Quarantine, "01AQUARANTINE");
         let its = all_of_it(&lab);
-        let said = lab.say(&[verb]).with(end);
+        let said = lab.say(&["--yes", verb]).with(end);
         assert!(said.contains("left out until released: worker-1"), "{step}: {said}");
         assert!(said.contains("worker-1 was isolated meanwhile"), "{step}: {said}");
         assert_eq!(said.contains("WITH DEBT"), end == 7, "{step}: {said}");
@@ -194,7 +194,7 @@ fn whoever_gives_it_new_secrets_dies_and_the_next_one_ends_it() {
         (10, "none", &["resume"]),
         (12, "refuses-new-secret", &["resume"]),
         (12, "none", &["--yes", "resume", "--from-hosts"]),
-        (9, "none", &["rollback"]),
+        (9, "none", &["--yes", "rollback"]),
     ] {
         let lab = Lab::up();
         let before = released(&lab);
