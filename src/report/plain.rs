@@ -117,6 +117,10 @@ impl Plain<Vec<u8>> {
     }
 }
 
+fn left_out(hosts: &BTreeSet<HostName>) -> String {
+    format!("in quarantine since the run began, and left out until released: {}", fold_few(hosts, NAMES_MAX))
+}
+
 impl<W: Write + Send> Reporter for Plain<W> {
     fn entry(&mut self, entry: &Entry) {
         let at = entry.elapsed;
@@ -184,10 +188,7 @@ impl<W: Write + Send> Reporter for Plain<W> {
                 let hosts = plural(hosts.len(), "host");
                 self.say(&format!("the ledger was lost: begun anew by {operator}, from what {hosts} said"));
             }
-            Event::HostsLeftOut { hosts } => {
-                let names = fold_few(hosts, NAMES_MAX);
-                self.say(&format!("in quarantine since the run began, and left out until released: {names}"));
-            }
+            Event::HostsLeftOut { hosts } => self.say(&left_out(hosts)),
             Event::ProofWaived { operator } => {
                 self.say(&format!("proof waived: {operator} has seen that the services take the old value"));
             }
