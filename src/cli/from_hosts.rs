@@ -95,7 +95,7 @@ impl Asking<'_> {
                 format!("{host} has a part in the run {run}, and is in quarantine: it would be given values; {STILL}"),
             )
             .hint(format!(
-                "lockturn resume {run} where it was begun leaves {host} out; without its journal: release {host} first"
+                "lockturn resume {run} where it was begun leaves {host} out; without its ledger: release {host} first"
             )));
         }
         Ok((run, Seen::of(common, left, &session.key)?))
