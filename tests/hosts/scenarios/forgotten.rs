@@ -76,11 +76,13 @@ pub(super) fn what_a_worker_knows_dies(fleet: &Fleet) {
     let values = fleet.agreed();
     tunnels(fleet, "enable");
     // The network alone first: that is said, and what it knows lives on.
-    lockturn(fleet, &["--yes", "quarantine", ISOLATED])
-        .with(0, &["QUARANTINED  worker-2: 3 peers", "credential plane was NOT touched", "worker-2 --playbook FILE"]);
+    lockturn(fleet, &["--yes", "quarantine", ISOLATED]).with(
+        0,
+        &["QUARANTINED  worker-2: dropped by 3 peers", "credential plane was NOT touched", "worker-2 --playbook FILE"],
+    );
     assert_eq!((answer(fleet, ISOLATED, &values).as_str(), status(fleet, ISOLATED).as_str()), ("400", "online"));
     let forget = ["--yes", "quarantine", ISOLATED, "--playbook", PLAYBOOK];
-    lockturn(fleet, &forget).with(0, &["QUARANTINED  worker-2: 3 peers", "forgotten, proved by control"]);
+    lockturn(fleet, &forget).with(0, &["QUARANTINED  worker-2: dropped by 3 peers", "forgotten, proved by control"]);
     is_forgotten(fleet, &values);
     lockturn(fleet, &forget).with(4, &["in quarantine already"]);
     let runs = lockturn(fleet, &["runs"]).with(0, &["quarantine worker-2"]).said;
@@ -117,7 +119,8 @@ pub(super) fn whoever_makes_it_forget_dies(fleet: &Fleet) {
         let mut going = fleet.going(&["quarantine", ISOLATED, "--playbook", PLAYBOOK]);
         going.until(event, "control", step);
         going.kill();
-        lockturn(fleet, &["resume"]).with(0, &["QUARANTINED  worker-2: 3 peers", "forgotten, proved by control"]);
+        lockturn(fleet, &["resume"])
+            .with(0, &["QUARANTINED  worker-2: dropped by 3 peers", "forgotten, proved by control"]);
         is_forgotten(fleet, &values);
         lockturn(fleet, &["--yes", "release", ISOLATED]).with(0, &["RELEASED  worker-2", "worthless on control"]);
         tunnels(fleet, "disable");
@@ -139,7 +142,8 @@ pub(super) fn a_rotation_was_under_way(fleet: &Fleet) {
     let rotation = runs.lines().find(|line| line.contains("unfinished")).unwrap().split(' ').next().unwrap();
     lockturn(fleet, &["resume", rotation])
         .with(7, &["left out until released: worker-2", "ROLLED BACK, WITH DEBT", "worker-2 was isolated meanwhile"]);
-    lockturn(fleet, &["resume"]).with(0, &["QUARANTINED  worker-2: 3 peers", "forgotten, proved by control"]);
+    lockturn(fleet, &["resume"])
+        .with(0, &["QUARANTINED  worker-2: dropped by 3 peers", "forgotten, proved by control"]);
     // What it got before, and what its own switch put back.
     assert_eq!(answer(fleet, ISOLATED, &values), "401");
     let held = fleet.held();
