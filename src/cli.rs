@@ -89,7 +89,8 @@ async fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Quarantine { hosts, reason, even, playbook, show, expires, evidence } => {
             let (reason, show, expires) = (reason.as_deref().unwrap_or_default(), *show, *expires);
             let playbook = playbook.as_deref();
-            quarantine::quarantine(&args, quarantine::Wanted { hosts, reason, even, playbook, show, expires, evidence }).await
+            quarantine::quarantine(&args, quarantine::Wanted { hosts, reason, even, playbook, show, expires, evidence })
+                .await
         }
         Verb::Release { hosts } => quarantine::release(&args, hosts).await,
         Verb::Status { playbook } => status::run(&args, playbook).await,

@@ -127,6 +127,7 @@ fn plan(isolates: &Isolates, evidence: Option<EvidencePlan>) -> IsolationPlan {
         members: ["control", "w-1", "w-2", "w-3", "w-4"].map(|host| (name(host), member())).into(),
         lease: Millis::from_secs(60),
         evidence,
+        forgetting: None,
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) fn says(lab: &Lab, way: Way, run: &str) {
         hosts: BTreeMap::from([(host, known)]),
         members: HOSTS.map(|name| (name.parse().unwrap(), member())).into(),
         lease: Millis::from_secs(60),
+        evidence: None,
         forgetting: None,
     };
     let began = Event::RunBegan {
@@ -39,7 +40,7 @@ pub(crate) fn says(lab: &Lab, way: Way, run: &str) {
         operator: "op@here".to_owned(),
         version: "0".to_owned(),
     };
-    let isolates = Isolates { way, hosts: plan.hosts.keys().cloned().collect(), reason: String::new() };
+    let isolates = Isolates { way, hosts: plan.hosts.keys().cloned().collect(), reason: String::new(), expires: None };
     let verdict = if way == Way::Quarantine { Verdict::Quarantined } else { Verdict::Released };
     let entry = |event| Entry { at_unix: Millis(1_700_000_000_000), elapsed: Millis(7), event };
     let events = [began, Event::RunIsolates(isolates), Event::RunEnded { verdict }].map(entry);
