@@ -55,7 +55,7 @@ impl Moment {
 }
 
 /// All of them, in the order of a run.
-pub(super) const MOMENTS: [Moment; 28] = [
+pub(super) const MOMENTS: [Moment; 31] = [
     moment("lock", "before", "sync", "*/taking-*.part", Untouched),
     moment("lock", "before", "sync", "-- /var/lib/lockturn /var/lib/lockturn/*", Untouched),
     moment("lock", "after", "sync", "-- /var/lib/lockturn /var/lib/lockturn/*", Untouched).first(),
@@ -75,6 +75,8 @@ pub(super) const MOMENTS: [Moment; 28] = [
     while_it_lasts("verify", Undecided),
     moment("confirm", "before", "mv", "*/armed */confirmed", Stays),
     moment("confirm", "after", "mv", "*/armed */confirmed", Stays).first(),
+    moment("clean", "before", "sync", "-- /var/lib/lockturn/lock", Stays),
+    moment("clean", "after", "sync", "-- /var/lib/lockturn/lock", Stays),
     moment("clean", "before", "rm", "-rf -- /var/lib/lockturn/*", Stays).first(),
     moment("clean", "after", "rm", "-rf -- /var/lib/lockturn/*", Stays),
     moment("revert", "before", "mv", "-fT -- back ../.env", Back),
@@ -83,6 +85,7 @@ pub(super) const MOMENTS: [Moment; 28] = [
     moment("revert", "after", "sync", "*/record.part", Back),
     while_it_lasts("reactivate", Back),
     while_it_lasts("reverify", Back),
+    moment("clean", "after", "sync", "-- /var/lib/lockturn/lock", Back),
     moment("clean", "before", "rm", "-rf -- /var/lib/lockturn/*", Back).first(),
 ];
 
