@@ -1,7 +1,7 @@
 //! A few sshd on loopback, each with its own port, key, log and file to rotate, and all that lockturn needs to talk to them.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -53,6 +53,22 @@ impl Fleet {
     pub(crate) fn start(&mut self, config: &str, before: &[&str]) {
         let number = self.hosts.len();
         self.make_key(&format!("host-{number}"), "ed25519", "");
+        fs::create_dir(self.at(&format!("files-{number}"))).unwrap();
+        fs::write(self.env(number), "# kept\r\nA=1\r\nTOKEN=\"old-old-old\"\r\n").unwrap();
+        // sshd wants this directory where it gives its rights away, which it does as root only.
+        let _not_root = fs::create_dir_all("/run/sshd");
+        let until = Instant::now() + PATIENCE;
+        let sshd = loop {
+            match self.start_at_a_free_port(number, config, before, until) {
+                Some(sshd) => break sshd,
+                None => assert!(Instant::now() < until, "sshd does not come up: {}", self.log(number)),
+            }
+        };
+        self.hosts.push(sshd);
+    }
+
+    /// Nothing if somebody else took the port in the meantime, and so the connections that are meant for this host.
+    fn start_at_a_free_port(&self, number: usize, config: &str, before: &[&str], until: Instant) -> Option<Sshd> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let at = |name: &str| self.at(name).display().to_string();
         let text = format!(
@@ -64,22 +80,21 @@ impl Fleet {
         );
         let (file, log) = (at(&format!("config-{number}")), at(&format!("log-{number}")));
         fs::write(&file, text).unwrap();
-        fs::create_dir(self.at(&format!("files-{number}"))).unwrap();
-        fs::write(self.env(number), "# kept\r\nA=1\r\nTOKEN=\"old-old-old\"\r\n").unwrap();
-        // sshd wants this directory where it gives its rights away, which it does as root only.
-        let _not_root = fs::create_dir_all("/run/sshd");
+        fs::write(&log, "").unwrap();
         let mut words = before.to_vec();
         words.extend(["/usr/sbin/sshd", "-D", "-f", &file, "-E", &log]);
         words.extend(without_penalties(&file));
         let process = Command::new(words[0]).args(&words[1..]).spawn();
         let process = process.unwrap_or_else(|error| panic!("{}: {error}; `make test` installs it", words[0]));
-        let sshd = Sshd { port, process };
-        let until = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < until, "sshd does not come up: {:?}", fs::read_to_string(&log));
+        let mut sshd = Sshd { port, process };
+        while !self.log(number).contains(&format!("Server listening on 127.0.0.1 port {port}.")) {
+            if sshd.process.try_wait().unwrap().is_some() {
+                return None;
+            }
+            assert!(Instant::now() < until, "sshd does not come up: {}", self.log(number));
             std::thread::sleep(Duration::from_millis(5));
         }
-        self.hosts.push(sshd);
+        Some(sshd)
     }
 
     pub(crate) fn at(&self, name: &str) -> PathBuf {
