@@ -155,10 +155,10 @@ impl Host {
             (None, Step::Verify) => self.forward == Some(Step::Activate),
             (Some(Decision::Commit), Step::Arm) => self.forward == Some(Step::Stage),
             (Some(Decision::Commit), Step::Cut) => self.forward == Some(Step::Arm),
-            (Some(Decision::Commit), Step::Activate) => match self.forward {
-                Some(Step::Confirm) => self.proof == Some(Proof::Failed),
-                forward => forward == Some(Step::Cut),
-            },
+            (Some(Decision::Commit), Step::Activate) => {
+                self.forward == Some(Step::Cut) || self.proof == Some(Proof::Failed)
+            }
+            // Where a proof is due the host hears of the decision first: it may have gone back.
             (Some(Decision::Commit), Step::Verify) => match self.forward {
                 Some(Step::Confirm) => matches!(self.proof, Some(Proof::Due | Proof::Told)),
                 forward => forward == Some(Step::Activate),
@@ -202,12 +202,10 @@ impl Host {
     pub(super) fn done(&mut self, step: Step) {
         self.doing = None;
         self.lost = false;
-        if step == Step::Verify {
-            self.proof = None;
-        }
         match step {
-            Step::Verify if self.forward == Some(Step::Confirm) => {}
-            Step::Activate if self.forward == Some(Step::Confirm) => self.proof = Some(Proof::Told),
+            // It stays confirmed while it shows the new value again.
+            Step::Activate if self.proof.is_some() => self.proof = Some(Proof::Told),
+            Step::Verify if self.proof.is_some() => self.proof = None,
             Step::Lock | Step::Stage | Step::Arm | Step::Cut | Step::Activate | Step::Verify | Step::Confirm => {
                 self.forward = Some(step)
             }
@@ -226,28 +224,31 @@ impl Host {
             // It said no, so nobody guesses: it is on the old value, its new one is still staged, and the decision stands.
             self.again += 1;
             self.forward = Some(Step::Stage);
+            // On this way it is proved before it is confirmed.
+            self.proof = None;
             return;
         }
-        if step == Step::Clean && certainty == Certainty::Failed && reason.kind == ReasonKind::Fenced {
-            self.cleaning = false;
+        let trouble = Trouble { step, certainty, reason };
+        if certainty == Certainty::Failed {
+            match (step, trouble.reason.kind) {
+                // Another coordinator has it: nothing was removed.
+                (Step::Clean, ReasonKind::Fenced) => self.cleaning = false,
+                // Another run holds it: nothing of this one is there.
+                (Step::Lock, ReasonKind::HostLocked) => self.entered = false,
+                (Step::Verify, _) if self.proof == Some(Proof::Due) && !trouble.is_anothers() => {
+                    self.proof = Some(Proof::Failed);
+                    return;
+                }
+                // Nobody told its services of the new content, and they may have it all the same: a host that started again in between.
+                // So they are told of the old one.
+                (Step::Reverify, _) if !self.woken => {
+                    self.woken = true;
+                    return;
+                }
+                _ => {}
+            }
         }
-        let anothers = matches!(reason.kind, ReasonKind::Fenced | ReasonKind::NothingLeft);
-        let no = certainty == Certainty::Failed && !anothers;
-        if no && step == Step::Verify && self.forward == Some(Step::Confirm) && self.proof == Some(Proof::Due) {
-            self.proof = Some(Proof::Failed);
-            return;
-        }
-        if step == Step::Lock && certainty == Certainty::Failed && reason.kind == ReasonKind::HostLocked {
-            // Another run holds it: nothing of this one is there.
-            self.entered = false;
-        }
-        if step == Step::Reverify && certainty == Certainty::Failed && !self.woken {
-            // Nobody told its services of the new content, and they may have it all the same: a host that started again in between. So
-            // they are told of the old one.
-            self.woken = true;
-            return;
-        }
-        self.trouble = Some(Trouble { step, certainty, reason });
+        self.trouble = Some(trouble);
     }
 
     /// The operator answers for the services. Whether the old content is in place the host says again, just before the run's copies of
@@ -279,19 +280,15 @@ impl Host {
         self.lost = false;
         self.left_out = false;
         self.again = 0;
-        // It was being brought forward again, and may have gone back by itself meanwhile: every step of that way may be repeated.
-        if decision == Some(Decision::Commit) && matches!(self.forward, Some(Step::Arm | Step::Cut | Step::Activate)) {
-            self.forward = Some(Step::Stage);
-        }
-        // Since it was proved somebody with a copy of this ledger may have brought it forward again, and have come to its cut only. Where it
-        // is decided it hears that first: it may have gone back.
-        match decision {
-            None if self.forward == Some(Step::Verify) => self.forward = Some(Step::Activate),
-            Some(Decision::Commit) if self.forward == Some(Step::Verify) || self.proof.is_some() => {
-                self.proof = Some(Proof::Due);
-            }
-            // Or have brought it forward and begun to take it back. If its services take the old value they need not be told again.
-            Some(Decision::Rollback) if self.back == Some(Step::Reverify) && !self.cleaning => {
+        match (decision, self.forward) {
+            // Since it was proved somebody with a copy of this ledger may have brought it forward again, and have come to its cut only.
+            (None, Some(Step::Verify)) => self.forward = Some(Step::Activate),
+            (Some(Decision::Commit), Some(Step::Verify)) => self.proof = Some(Proof::Due),
+            (Some(Decision::Commit), Some(Step::Confirm)) if self.proof.is_some() => self.proof = Some(Proof::Due),
+            // It was being brought forward again, and may have gone back by itself meanwhile: every step of that way may be repeated.
+            (Some(Decision::Commit), Some(Step::Arm | Step::Cut | Step::Activate)) => self.forward = Some(Step::Stage),
+            // Or somebody may have begun to take it back once more. If its services take the old value they need not be told again.
+            (Some(Decision::Rollback), _) if self.back == Some(Step::Reverify) && !self.cleaning => {
                 self.back = Some(Step::Revert);
                 self.woken = false;
             }

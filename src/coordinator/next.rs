@@ -35,7 +35,8 @@ impl Run {
             return Next::Ended(verdict);
         }
         if self.hosts.values().any(Host::is_taken_away) {
-            return self.next_of_another();
+            // A newer coordinator goes on with this run, and will have all its hosts: what is done from here on, only it should do.
+            return if self.decision.is_none() && self.under_way() { Next::Hurry } else { self.next_of(&[]) };
         }
         match self.decision {
             None if self.found.is_some() => self.next_found(),
@@ -50,14 +51,6 @@ impl Run {
             }
             Some(Decision::Rollback) => self.next_of(&[Step::Revert, Step::Reactivate, Step::Reverify, Step::Clean]),
         }
-    }
-
-    /// A newer coordinator goes on with this run, and will have all its hosts: what is done from here on, only it should do.
-    fn next_of_another(&self) -> Next {
-        if self.hosts.values().any(|host| host.doing.is_some()) {
-            return if self.decision.is_none() { Next::Hurry } else { Next::Wait };
-        }
-        Next::Record(Event::RunEnded { verdict: Verdict::Inconsistent })
     }
 
     /// The journal was lost: what the hosts say decides.
@@ -149,7 +142,7 @@ impl Run {
     fn judge(&self) -> Verdict {
         let state = |wanted: HostState| self.hosts.values().any(|host| host.state(self.decision) == wanted);
         // What is left on an isolated host waits until that is released; nobody knows what its root makes of it.
-        let unclean = self.hosts.values().any(|host| host.entered && !host.clean && !host.left_out);
+        let unclean = self.hosts.values().any(|host| host.left_over() && !host.left_out);
         let moved = self.hosts.values().any(|host| host.moved);
         if state(HostState::InDoubt) || state(HostState::Inconsistent) {
             return Verdict::Inconsistent;

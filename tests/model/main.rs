@@ -52,12 +52,12 @@ fn finds_with_a_bug(bug: Bug, properties: &[&'static str]) {
 
 #[test]
 fn two_hosts_and_any_three_faults() {
-    assert_eq!(explore(Fleet::new(2, 3, Bug::None, always_and_sometimes)), 36_380);
+    assert_eq!(explore(Fleet::new(2, 3, Bug::None, always_and_sometimes)), 36_262);
 }
 
 #[test]
 fn three_hosts_and_any_two_faults() {
-    assert_eq!(explore(Fleet::new(3, 2, Bug::None, always_and_sometimes)), 40_386);
+    assert_eq!(explore(Fleet::new(3, 2, Bug::None, always_and_sometimes)), 40_371);
 }
 
 #[test]
@@ -95,12 +95,12 @@ fn two_copies_of_the_ledger_and_no_fault() {
 /// Nor does one that lost an answer, or was away for too long, say at its end what the other one has made untrue.
 #[test]
 fn two_copies_of_the_ledger_and_any_one_fault() {
-    assert_eq!(explore(Fleet::new(2, 1, Bug::None, of_copies).with_copies()), 228_829);
+    assert_eq!(explore(Fleet::new(2, 1, Bug::None, of_copies).with_copies()), 228_807);
 }
 
 #[test]
 fn two_copies_of_the_ledger_and_any_one_fault_where_the_first_draws_the_greater_number() {
-    assert_eq!(explore(Fleet::new(2, 1, Bug::None, of_copies).with_copies().first_is_greater()), 348_217);
+    assert_eq!(explore(Fleet::new(2, 1, Bug::None, of_copies).with_copies().first_is_greater()), 347_941);
 }
 
 /// The older one has gone back and proved it, the newer one comes forward again and cleans everything away; then the older one finds
