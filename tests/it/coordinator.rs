@@ -6,6 +6,7 @@
 mod drill;
 mod found;
 mod isolated;
+mod rivals;
 mod waiver;
 mod words;
 

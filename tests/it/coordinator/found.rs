@@ -155,7 +155,9 @@ fn a_journal_begins_with_what_the_hosts_say_or_never_hears_it() {
     let mut fewer = hosts.clone();
     fewer.remove(&name("control"));
     assert!(run.apply(&rebuilt(fewer)).unwrap_err().because.contains("not every host"));
+    assert!(!run.is_rebuilt());
     run.apply(&rebuilt(hosts)).unwrap();
+    assert!(run.is_rebuilt());
     // What they say leaves no choice.
     let stays = Event::Decided { decision: Decision::Commit, cause: None };
     assert!(run.apply(&stays).unwrap_err().because.contains("the hosts said otherwise"));
