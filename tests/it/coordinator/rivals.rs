@@ -202,6 +202,10 @@ fn services_that_do_not_show_the_new_value_again_are_told_of_it_once_more_and_on
     let mut told = run.clone();
     assert_eq!(rest_of(&mut told, &host), [Step::Activate, Step::Verify, Step::Clean]);
     assert_eq!(told.verdict(), Some(Verdict::Rotated));
+    // Whoever takes it up then asks first: somebody may have told them meanwhile.
+    let mut left = run.clone();
+    resume(&mut left);
+    assert_eq!(rest_of(&mut left, &host), [Step::Verify, Step::Clean]);
 
     // They were told, and do not show it still: that is for a person.
     until(&mut run, Step::Activate);
@@ -210,8 +214,12 @@ fn services_that_do_not_show_the_new_value_again_are_told_of_it_once_more_and_on
     fails(&mut run, &host, Step::Verify, FAILED, ReasonKind::NewRefused);
     assert_eq!(rest_of(&mut run, &host), []);
     assert_eq!(run.verdict(), Some(Verdict::Inconsistent));
-    // Whoever takes that up asks first, too.
+    // Whoever takes that up asks first, too, and has them told once more if need be.
     resume(&mut run);
+    let mut again = run.clone();
+    until(&mut again, Step::Verify);
+    fails(&mut again, &host, Step::Verify, FAILED, ReasonKind::NewRefused);
+    assert_eq!(rest_of(&mut again, &host), [Step::Activate, Step::Verify, Step::Clean]);
     assert_eq!(rest_of(&mut run, &host), [Step::Verify, Step::Clean]);
     assert_eq!(run.verdict(), Some(Verdict::Rotated));
 }
@@ -315,5 +323,23 @@ fn where_another_run_holds_a_host_nothing_of_this_one_is_there_to_be_cleaned() {
         assert_eq!(rest_of(&mut run.clone(), &hosts[0]), cleaned, "{what:?}");
         assert_eq!(rest_of(&mut run, &hosts[1]), [Step::Clean], "{what:?}");
         assert_eq!(run.verdict(), Some(Verdict::Refused), "{what:?}");
+    }
+}
+
+#[test]
+fn a_ledger_in_which_a_host_is_cleaned_before_it_heard_of_the_decision_and_showed_the_new_value_is_damaged() {
+    let host = name("worker-1");
+    let clean = Event::StepBegan { host: host.clone(), step: Step::Clean };
+    let mut decided = began();
+    until(&mut decided, Step::Verify);
+    everybody().iter().for_each(|host| done(&mut decided, host, Step::Verify));
+    let Next::Record(stays) = decided.next() else { panic!("it decides") };
+    decided.apply(&stays).unwrap();
+    for (mut run, word) in [(decided, "verified"), (told_by_the_next(&host), "confirmed")] {
+        let no = run.apply(&clean).unwrap_err().to_string();
+        assert_eq!(
+            no,
+            format!("`step-began` cannot happen here: `clean` is not a legal step for `worker-1`, which is {word}")
+        );
     }
 }
