@@ -94,7 +94,9 @@ fn told_by_the_next(host: &HostName) -> Run {
 #[test]
 fn who_hears_of_a_newer_coordinator_begins_nothing_more_and_waits_for_what_is_under_way() {
     let back = [Step::Revert, Step::Reactivate, Step::Reverify];
-    for step in Step::ALL {
+    // The others are a quarantine's.
+    let rotation = Step::ALL.iter().filter(|step| !matches!(step, Step::Stop | Step::Forget));
+    for step in rotation {
         for certainty in [FAILED, Certainty::Unknown] {
             let mut run = if back.contains(step) { refused() } else { began() };
             let mut busy = until(&mut run, *step);
