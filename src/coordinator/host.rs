@@ -183,12 +183,6 @@ impl Host {
         }
     }
 
-    /// Whether it is isolated, and left out since the run was last taken up.
-    #[must_use]
-    pub const fn left_out(&self) -> bool {
-        self.left_out
-    }
-
     /// A step is about to be done: from here on it may have happened.
     pub(super) fn begin(&mut self, step: Step) {
         self.doing = Some(step);

@@ -145,7 +145,7 @@ impl Sim {
                         assert!(self.world.values().all(can), "somebody moves before everybody can");
                     }
                     if step == Step::Clean && run.decision() == Some(Decision::Commit) {
-                        let stays = |name: &HostName| !run.hosts()[name].left_out();
+                        let stays = |name: &HostName| run.left_out().all(|host| host != name);
                         assert!(
                             self.world.iter().all(|(name, w)| w.confirmed || !stays(name)),
                             "who tells of the decision, should the journal be lost?"
