@@ -341,13 +341,14 @@ do_lock() {
         *) [ "$holds" != "$run" ] ;;
     esac || { reply fenced "this run does not hold the host any more: it was cleaned"; return; }
     own_state || return
+    first=no
     if [ "${holds:-$run}" = "$run" ] && ! mkdir -p -- "$dir" 2>/dev/null; then reply no-space "$dir cannot be made"; return; fi
     if [ -z "$holds" ]; then
         # One file under two names: whoever gets the second one holds the host. Durable before it is linked: after a power cut an
         # empty name would be a holder that nobody is.
-        put "$dir/run" "$run" && ln -- "$dir/run" "$state/lock" 2>/dev/null
+        put "$dir/run" "$run" && ln -- "$dir/run" "$state/lock" 2>/dev/null && first=yes
         holder
-        if [ "$holds" != "$run" ]; then rm -f -- "$dir/run" && rmdir -- "$dir"; fi 2>/dev/null
+        if [ "$holds" != "$run" ]; then rm -f -- "$dir/run" "$dir/run.part" && rmdir -- "$dir"; fi 2>/dev/null
     fi
     [ -n "$holds" ] || { reply no-space "$state is full"; return; }
     [ "$holds" = "$run" ] || { reply host-locked "the run $holds holds this host"; return; }
@@ -356,7 +357,13 @@ do_lock() {
         # Somebody else did in the middle of that: it is looked again who is the newer one. Or there is no room.
         tries=$((tries + 1))
         if [ -n "$refused" ]; then return; fi
-        if [ "$tries" -ge 5 ]; then reply no-space "$state is full"; return; fi
+        if [ "$tries" -ge 5 ]; then
+            # What nobody could take nobody would come to clean.
+            newest_session
+            if [ "$first" = yes ] && [ -z "$words" ]; then rm -rf -- "$state/lock" "$dir"; fi
+            reply no-space "$state is full"
+            return
+        fi
     done
     durable "$state" "$dir"
     reply ok ''
@@ -711,9 +718,14 @@ do_rehearse() {
 }
 
 rehearse_file() {
+    enter "$target" "$number" || return
+    # Staged once more by whom nobody listened to, and ended in the middle of it: it would be cut to half a file.
+    digest new
+    if [ "$sha" != "$new" ]; then say 'what is staged is not what was sent' >&2; return 1; fi
+    durable new keep old . ..
     # Two names of one file are the same in every respect. (A shell without -ef looks closer.)
     # shellcheck disable=SC3013 # see above
-    enter "$target" "$number" && second_name new try && back_file try && digest try && [ "$sha" = "$old" ] &&
+    second_name new try && back_file try && digest try && [ "$sha" = "$old" ] &&
         { [ try -ef old ] 2>/dev/null || same_metadata old try; }
     good=$?
     rm -f -- try
@@ -1186,7 +1198,11 @@ do_revert() {
     # Whoever asks that goes by another ledger than the one in which it was decided.
     if [ -f "$dir/confirmed" ]; then reply changed "the host was told that the new value stays"; return; fi
     # The switch goes the same way: it is kept from it while we are at it, and waited for where it is at it already.
-    if [ -f "$dir/armed" ] && is_due 120; then set_lease 120; fi
+    if [ -f "$dir/armed" ]; then
+        if is_due 120; then set_lease 120; fi
+        # A start of the host may have ended who watched: should we die, the services are told all the same.
+        watched || start_watch
+    fi
     wait_for_switch
     numbers
     # The switch may fire just here: then both are at the same files, and the one that finds them moved is not the one that failed.
@@ -1251,7 +1267,7 @@ was_cut() {
     [ -e "$dir/cutting" ] || { [ -e "$dir/uncut" ] && [ ! -s "$dir/uncut" ]; }
 }
 
-# clean: nothing of the run stays, and that is looked at.
+# clean [untouched]: nothing of the run stays, and that is looked at. Whoever knows of no cut says so.
 do_clean() {
     # Before a session has taken the host nothing is staged.
     newest_session
@@ -1259,6 +1275,10 @@ do_clean() {
     numbers
     # Whoever cleans may know less than this host does, from a copy of the ledger that is older than the cut.
     if was_cut && { [ -f "$dir/armed" ] || { [ -f "$dir/fired" ] && ! has_gone_back; }; }; then
+        if [ "${1-}" = untouched ]; then
+            reply changed "this host was cut, so its services may run with the new value, and nobody says that they were told of the old one"
+            return
+        fi
         for number in $numbers; do
             if ! change "$number" || ! "which_$kind" 2>/dev/null || [ "$which" != new ]; then continue; fi
             reply changed "${target:-change $number} holds the new value, and nobody confirmed it"
@@ -1272,6 +1292,11 @@ do_clean() {
         over=cleaning
         [ ! -f "$dir/confirmed" ] || over='cleaning confirmed'
         if say "$run $over$newline" 2>/dev/null 1<>"$state/lock"; then durable "$state/lock"; fi
+    fi
+    # Nor does it wait any more: this may die once nobody watches, and a power cut must not bring back what waits.
+    if [ -f "$dir/armed" ]; then
+        if ! rm -f -- "$dir/armed" 2>/dev/null; then reply denied "$dir/armed could not be removed"; return; fi
+        durable "$dir"
     fi
     left=''
     for number in $numbers; do
@@ -1350,7 +1375,7 @@ lockturn_serve() {
             revert) do_revert ;;
             confirm) do_confirm ;;
             which) do_which ;;
-            clean) do_clean ;;
+            clean) do_clean "$@" ;;
             leftovers) do_leftovers ;;
             kept) do_kept ;;
             seen-from) do_seen_from ;;

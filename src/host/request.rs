@@ -121,6 +121,8 @@ pub enum Request<'a> {
     Which,
     /// Remove everything that the run left.
     Clean,
+    /// The same by the word of a ledger that knows of no cut; refused where there was one that nobody has ended.
+    CleanUntouched,
     /// Runs that have left something.
     Leftovers,
     /// Tables of rules that the host holds on to, and whether they are as they were loaded.
@@ -179,7 +181,7 @@ impl Request<'_> {
             Self::Revert => "revert",
             Self::Confirm => "confirm",
             Self::Which => "which",
-            Self::Clean => "clean",
+            Self::Clean | Self::CleanUntouched => "clean",
             Self::Leftovers => "leftovers",
             Self::Kept => "kept",
             Self::SeenFrom => "seen-from",
@@ -225,6 +227,7 @@ impl Request<'_> {
             }
             Self::Renew { lease_seconds } => vec![lease_seconds.to_string()],
             Self::LockAgain => vec!["again".to_owned()],
+            Self::CleanUntouched => vec!["untouched".to_owned()],
             Self::Lock
             | Self::Rehearse
             | Self::Cut
@@ -262,6 +265,7 @@ impl Request<'_> {
             | Self::Confirm
             | Self::Which
             | Self::Clean
+            | Self::CleanUntouched
             | Self::Leftovers
             | Self::Kept
             | Self::SeenFrom

@@ -213,7 +213,9 @@ impl Actor {
             }
             let live = self.live.as_mut().expect("it is connected");
             // The host itself knows whether there is something to clean: there is not, where only the answer to `clean` was lost.
-            if let Some(reason) = live.fenced.clone().filter(|_| !matches!(request, Request::Clean)) {
+            if let Some(reason) =
+                live.fenced.clone().filter(|_| !matches!(request, Request::Clean | Request::CleanUntouched))
+            {
                 return Err(if lost.is_some() { CallError::Lost(reason) } else { CallError::Refused(reason) });
             }
             match live.program.call(request, deadline).await {
@@ -221,7 +223,7 @@ impl Actor {
                 answered => {
                     match request {
                         Request::Lock | Request::LockAgain => self.taken |= answered.is_ok(),
-                        Request::Clean => self.taken &= answered.is_err(),
+                        Request::Clean | Request::CleanUntouched => self.taken &= answered.is_err(),
                         // Whatever a host answered, it does not wait for us any longer.
                         Request::Confirm => self.lease.set(None),
                         _ => {}

@@ -48,7 +48,8 @@ pub(super) async fn clean(actor: &mut Actor, work: &Work) -> Result<(), CallErro
         taken => taken.map(|_| true)?,
     };
     // Where another coordinator works the host says so.
-    actor.call(&Request::Clean, STEP_MAX).await?;
+    let untouched = work.rest == Rest::Untouched;
+    actor.call(if untouched { &Request::CleanUntouched } else { &Request::Clean }, STEP_MAX).await?;
     // An answer to the session that held the host: then it was held until it was cleaned.
     if (held && !actor.is_fenced()) || holds_what_is_left(actor, work).await? {
         return Ok(());

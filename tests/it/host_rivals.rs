@@ -117,6 +117,57 @@ async fn a_host_that_was_cut_is_not_cleaned_by_one_who_does_not_know() {
     assert_eq!(home.names(), [".env", ".lockturn"]);
 }
 
+#[tokio::test]
+async fn a_host_whose_services_may_not_have_been_told_is_not_cleaned_by_one_who_knows_of_no_cut() {
+    let home = Home::new();
+    let path = home.path(".env");
+    fs::write(&path, "old").unwrap();
+    let mut host = ShellHost::armed(SH, &home, &path, b"old", b"new").await;
+    host.ok(&Request::Cut).await;
+    // It holds the old value again. What runs there has not been told.
+    host.ok(&Request::Revert).await;
+    host.kill().await;
+    let mut other = ShellHost::start(SH, &home, "01RUN", 2).await;
+    other.ok(&Request::Lock).await;
+    assert_eq!(other.refused(&Request::CleanUntouched).await, ReasonKind::Changed);
+    assert_eq!(other.which().await.record, "reverted", "nothing tells its services any more");
+    other.ok(&Request::Clean).await;
+    assert_eq!(home.names(), [".env", ".lockturn"]);
+}
+
+#[tokio::test]
+async fn what_was_staged_once_more_and_only_by_half_is_not_armed() {
+    let home = Home::new();
+    let path = home.path(".env");
+    fs::write(&path, "old").unwrap();
+    let mut host = ShellHost::start(SH, &home, "01RUN", 1).await;
+    host.ok(&Request::Lock).await;
+    host.stage_file(&path, b"old", b"new").await.unwrap();
+    host.ok(&Request::Rehearse).await;
+    fs::write(home.path(".lockturn-01RUN-1/new"), "ne").unwrap();
+    assert_eq!(host.refused(&Request::Rehearse).await, ReasonKind::RehearsalFailed);
+    host.stage_file(&path, b"old", b"new").await.unwrap();
+    host.ok(&Request::Rehearse).await;
+}
+
+#[tokio::test]
+async fn a_clean_that_dies_in_the_middle_leaves_no_host_that_waits_for_somebody() {
+    let home = Home::new();
+    fs::create_dir(home.path("app")).unwrap();
+    let path = home.path("app/.env");
+    fs::write(&path, "old").unwrap();
+    let mut host = ShellHost::armed(SH, &home, &path, b"old", b"new").await;
+    let (armed, run) = (home.path(".lockturn/01RUN/armed"), home.path(".lockturn/01RUN"));
+    tool(&home, "rm", "case \"$*\" in *armed) exit 1 ;; esac; exec /bin/rm \"$@\"");
+    host.hello(1, ".lockturn", "tools").await.unwrap();
+    assert_eq!(host.refused(&Request::CleanUntouched).await, ReasonKind::Denied);
+    assert!(armed.exists() && home.path("app/.lockturn-01RUN-1").exists(), "it is half cleaned, and waits");
+    fs::remove_file(home.path("tools/rm")).unwrap();
+    let lines = synced_by(&mut host, &home, &Request::CleanUntouched).await;
+    // Before anything that it would need goes.
+    assert!(lines[0].ends_with(&format!(" {}  run", run.display())), "{lines:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_coordinator_that_was_slow_does_not_take_the_host_from_a_newer_one() {
     let home = Home::new();

@@ -149,6 +149,24 @@ async fn services_are_told_by_the_host_when_whoever_took_it_back_dies_before_it_
 }
 
 #[tokio::test]
+async fn who_takes_a_host_back_starts_its_watch_again_where_it_has_ended() {
+    for shell in SHELLS {
+        let Cut { home, mut host, .. } = Cut::new(shell, LEASE_SECONDS).await;
+        // As another start of the host ends it.
+        let watch = fs::read_to_string(home.path(".lockturn/01RUN/watch")).unwrap();
+        let pid: i32 = watch.split(' ').next().unwrap().parse().unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL)
+            .unwrap();
+        while watchers(&home) > 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        host.ok(&Request::Revert).await;
+        assert_eq!(watchers(&home), 1, "{shell:?}: nobody would tell the services");
+        host.ok(&Request::Clean).await;
+    }
+}
+
+#[tokio::test]
 async fn a_host_that_is_asked_to_wait_longer_waits() {
     let mut cut = Cut::new(SHELLS[0], LEASE_SECONDS).await;
     cut.host.ok(&Request::Renew { lease_seconds: 600 }).await;

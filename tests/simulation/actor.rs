@@ -126,7 +126,7 @@ impl Actor {
                 return Err(CallError::Lost(lost.unwrap_or(kind)));
             }
             let live = self.live.as_mut().expect("it is connected");
-            if live.fenced && request != Request::Clean {
+            if live.fenced && !matches!(request, Request::Clean | Request::CleanUntouched) {
                 let fenced = ReasonKind::Fenced;
                 return Err(if lost.is_some() { CallError::Lost(fenced) } else { CallError::Refused(fenced) });
             }
@@ -137,7 +137,7 @@ impl Actor {
                     let refused = matches!(reply, Reply::No(_));
                     match request {
                         Request::Lock | Request::LockAgain => self.taken |= !refused,
-                        Request::Clean => self.taken &= refused,
+                        Request::Clean | Request::CleanUntouched => self.taken &= refused,
                         Request::Confirm => self.lease.set(None),
                         _ => {}
                     }

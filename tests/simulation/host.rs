@@ -26,6 +26,17 @@ pub(crate) struct Place {
     pub(crate) new_beside: bool,
 }
 
+/// The file `lock`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Lock {
+    Free,
+    Held,
+    /// The run is being cleaned away, and this is how it ended here.
+    Cleaning {
+        confirmed: bool,
+    },
+}
+
 /// The one file that is called `armed`, `confirmed` or `fired`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Token {
@@ -58,9 +69,7 @@ pub(crate) struct Disk {
     pub(crate) bytes: Vec<Synced<bool>>,
     /// `c1`, `c2`, …: what is known of each change.
     pub(crate) known: Vec<Synced<bool>>,
-    pub(crate) lock: Synced<bool>,
-    /// The lock says that the run is being cleaned away.
-    pub(crate) over: Synced<bool>,
+    pub(crate) lock: Synced<Lock>,
     pub(crate) session: Synced<Option<Holder>>,
     pub(crate) token: Synced<Token>,
     /// `record` says `reverted`.
@@ -84,8 +93,7 @@ impl Disk {
             beside: vec![Synced::new(false); changes],
             bytes: vec![Synced::new(false); changes],
             known: vec![Synced::new(false); changes],
-            lock: Synced::new(false),
-            over: Synced::new(false),
+            lock: Synced::new(Lock::Free),
             session: Synced::new(None),
             token: Synced::new(Token::None),
             gone_back: Synced::new(false),
@@ -97,6 +105,24 @@ impl Disk {
         }
     }
 
+    /// Whether the run holds the host.
+    pub(crate) fn is_held(&self) -> bool {
+        *self.lock.get() != Lock::Free
+    }
+
+    /// Whether it was taken, and nothing came after that.
+    fn is_only_locked(&self) -> bool {
+        *self.lock.get() == Lock::Held
+            && !*self.kept.get()
+            && *self.token.get() == Token::None
+            && self.known.iter().all(|known| !known.get())
+    }
+
+    /// Whether the run is being cleaned away.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.lock.get(), Lock::Cleaning { .. })
+    }
+
     /// Nothing of a run is there, also after a power cut.
     pub(crate) fn is_clean(&self) -> bool {
         fn never<T: Clone + PartialEq>(file: &Synced<T>, value: &T) -> bool {
@@ -104,9 +130,8 @@ impl Disk {
         }
         self.places.iter().all(|place| place.possible().all(|place| !place.new_beside))
             && self.beside.iter().chain(&self.known).all(|file| never(file, &false))
-            && [&self.lock, &self.over, &self.gone_back, &self.program, &self.units, &self.kept]
-                .iter()
-                .all(|file| never(file, &false))
+            && [&self.gone_back, &self.program, &self.units, &self.kept].iter().all(|file| never(file, &false))
+            && never(&self.lock, &Lock::Free)
             && never(&self.session, &None)
             && never(&self.token, &Token::None)
     }
@@ -149,12 +174,11 @@ impl Disk {
         for file in self.beside.iter_mut().chain(&mut self.known) {
             lost += usize::from(file.cut(pick));
         }
-        for file in
-            [&mut self.lock, &mut self.over, &mut self.gone_back, &mut self.program, &mut self.units, &mut self.kept]
-        {
+        for file in [&mut self.gone_back, &mut self.program, &mut self.units, &mut self.kept] {
             lost += usize::from(file.cut(pick));
         }
-        lost + usize::from(self.session.cut(pick))
+        lost + usize::from(self.lock.cut(pick))
+            + usize::from(self.session.cut(pick))
             + usize::from(self.token.cut(pick))
             + usize::from(self.lease.cut(pick))
             + usize::from(self.uncut.cut(pick))
@@ -175,6 +199,10 @@ pub(crate) struct Host {
     pub(crate) liar: bool,
     /// Whether it has power.
     pub(crate) up: bool,
+    /// Whether it was taken last by a request whose sender had gone.
+    pub(crate) late: bool,
+    /// Whether it is starting: what comes before the services is not through.
+    pub(crate) starting: bool,
     /// Which start this is.
     pub(crate) boot: u64,
     /// When it was started, by nobody's clock.
@@ -203,6 +231,8 @@ impl Host {
             manner: if number == 0 { knobs.manner } else { Manner::Fine },
             liar: knobs.liar && number + 1 == knobs.hosts && knobs.hosts > 1,
             up: true,
+            late: false,
+            starting: false,
             boot: 1,
             started: 0,
             drift: drift - i64::try_from(knobs.drift).expect("it is small"),
@@ -226,6 +256,11 @@ impl Host {
 
     pub(crate) fn runs(&self, content: Content) -> bool {
         self.running.as_ref().is_some_and(|running| running.iter().all(|held| *held == content))
+    }
+
+    /// A `lock` came when who sent it had gone, and holds the host: the next run takes it away (`cli::late`).
+    pub(crate) fn is_late(&self) -> bool {
+        self.late && self.disk.is_only_locked()
     }
 
     /// Its clock in whole seconds, since it was started: also those in which it slept (program.sh, `clock`).

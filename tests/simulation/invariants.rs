@@ -149,7 +149,7 @@ impl Eyes {
                 }
                 world.host(host, |h| i6_confirmed_stays(self.hosts[host].tampered, h))
             }
-            (Request::Clean, Reply::Ok) => {
+            (Request::Clean | Request::CleanUntouched, Reply::Ok) => {
                 self.hosts[host].cleaned = true;
                 None
             }
@@ -297,7 +297,7 @@ fn i1_proved_and_in_time(seen: &Seen, world: &World, host: usize) -> Found {
             return broken("I1", format!("to stay was decided, and {name} proved nothing"));
         }
         // A host that lost its power since is no matter of its lease.
-        if h.boot != seen.armed_in {
+        if h.boot != seen.armed_in || !h.up {
             return None;
         }
         let over = h.disk.lease.get().is_some_and(|(_, until)| h.clock(world.kernel.now()) >= until);
@@ -468,7 +468,8 @@ fn i10_true_verdict(book: &Book, seen: &[Seen], world: &World, verdict: Verdict,
             let contents = h.contents();
             let runs = |content| h.running.is_none() || h.runs(content) || tampered;
             // The first `lock` of the one may come when the other one has ended the run.
-            let clean = forked || (!*h.disk.lock.get() && h.disk.places.iter().all(|place| !place.get().new_beside));
+            let nothing_beside = h.disk.places.iter().all(|place| !place.get().new_beside);
+            let clean = forked || (nothing_beside && (!h.disk.is_held() || h.is_late()));
             let true_here = match verdict {
                 Verdict::Rotated => (tampered || h.holds(Content::New)) && runs(Content::New) && clean,
                 Verdict::RotatedWithDebt => (tampered || h.holds(Content::New)) && runs(Content::New),
@@ -544,7 +545,7 @@ fn i14_back_without_anybody(h: &Host) -> Found {
 
 /// Nothing of the run is there, also after a power cut.
 fn i15_nothing_stays(world: &World, host: usize, h: &Host) -> Found {
-    if h.disk.is_clean() {
+    if h.disk.is_clean() || h.is_late() {
         None
     } else {
         broken("I15", format!("something stays on {}: {:?}", world.name(host), h.disk))

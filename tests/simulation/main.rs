@@ -9,6 +9,7 @@
 
 mod actor;
 mod book;
+mod clean;
 mod disk;
 mod host;
 mod invariants;

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use lockturn::model::ReasonKind;
 
-use super::host::{Content, Disk, Holder, Host, Place, Session, Token, Uncut};
+use super::clean::forget_beside;
+use super::host::{Content, Disk, Holder, Host, Lock, Place, Session, Token, Uncut};
 use super::invariants::Effect;
 use super::kernel::{Machine, Process, Queue};
 use super::mutants::Mutant;
@@ -21,6 +22,8 @@ pub(crate) struct Shell {
     epoch: u64,
     /// What `lock` wrote down: nothing before.
     session: Option<Holder>,
+    /// Whether nobody is at the other end any more.
+    alone: bool,
 }
 
 /// Starts the shell of a new connection.
@@ -34,11 +37,13 @@ pub(crate) fn start(
     let pid = world.kernel.fresh();
     let session = Session { told: Rc::clone(told), operator };
     world.host_mut(host, |h| h.sessions.insert(pid, session));
-    let mut shell = Shell { world: Rc::clone(world), host, pid, epoch: 0, session: None };
+    let mut shell = Shell { world: Rc::clone(world), host, pid, epoch: 0, session: None, alone: false };
     let (asked, told) = (Rc::clone(asked), Rc::clone(told));
     world.kernel.spawn(Process { machine: host, number: pid }, async move {
         loop {
             let Asked { number, request, unheard } = asked.take().await;
+            // Whoever sent it has gone, and nothing more is on its way.
+            shell.alone = Rc::strong_count(&asked) == 1;
             let reply = match shell.serve(request).await {
                 Ok(()) => shell.answer(request),
                 Err(kind) => Reply::No(kind),
@@ -61,7 +66,7 @@ pub(crate) fn end(world: &Rc<World>, host: usize, pid: u64) {
     }
 }
 
-type Done = Result<(), ReasonKind>;
+pub(super) type Done = Result<(), ReasonKind>;
 
 /// Which way a host moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,12 +89,16 @@ impl Shell {
                 self.epoch = epoch;
                 Ok(())
             }
-            Request::Lock if self.see(|host| *host.disk.over.get()) => Err(ReasonKind::Fenced),
+            Request::Lock if self.see(|host| host.disk.is_over()) => Err(ReasonKind::Fenced),
             Request::Lock => self.lock().await,
             // `do_lock again`
             Request::LockAgain if !self.has_dir() => Err(ReasonKind::Fenced),
             Request::LockAgain => self.lock().await,
             Request::StageFile(number) => self.stage_file(number).await,
+            Request::KeepPlan => {
+                self.ours()?;
+                self.room()
+            }
             Request::Keep => self.keep().await,
             Request::Rehearse => self.rehearse().await,
             Request::Arm(lease) => self.arm(lease).await,
@@ -109,7 +118,8 @@ impl Shell {
                     Err(ReasonKind::Missing)
                 }
             }
-            Request::Clean => self.clean().await,
+            Request::Clean => self.clean(false).await,
+            Request::CleanUntouched => self.clean(true).await,
         }
     }
 
@@ -119,8 +129,9 @@ impl Shell {
             Request::Unit => Reply::Unit { active: host.liar || host.running.is_some(), invocation: host.invocation },
             // `do_which`
             Request::Which => Reply::Which {
-                confirmed: *host.disk.token.get() == Token::Confirmed,
-                cleaning: *host.disk.over.get(),
+                confirmed: *host.disk.token.get() == Token::Confirmed
+                    || *host.disk.lock.get() == Lock::Cleaning { confirmed: true },
+                cleaning: host.disk.is_over(),
                 new: host
                     .disk
                     .places
@@ -128,7 +139,7 @@ impl Shell {
                     .zip(&host.disk.known)
                     .any(|(p, known)| *known.get() && p.get().content == Content::New),
             },
-            Request::Leftovers => Reply::Left(*host.disk.lock.get() || host.disk.session.get().is_some()),
+            Request::Leftovers => Reply::Left(host.disk.is_held() || host.disk.session.get().is_some()),
             Request::Read => {
                 Reply::Holds { old: host.holds(Content::Old), new: host.contents().contains(&Content::New) }
             }
@@ -137,19 +148,19 @@ impl Shell {
     }
 
     /// Something on a host takes a moment.
-    async fn pause(&self) {
+    pub(super) async fn pause(&self) {
         pause(&self.world).await;
     }
 
-    fn see<T>(&self, look: impl FnOnce(&Host) -> T) -> T {
+    pub(super) fn see<T>(&self, look: impl FnOnce(&Host) -> T) -> T {
         self.world.host(self.host, look)
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut Disk) -> T) -> T {
+    pub(super) fn write<T>(&self, change: impl FnOnce(&mut Disk) -> T) -> T {
         self.world.host_mut(self.host, |host| change(&mut host.disk))
     }
 
-    fn effect(&self, effect: Effect) {
+    pub(super) fn effect(&self, effect: Effect) {
         self.world.effect(self.host, effect, self.session.map(|(epoch, pid, _)| (epoch, pid)));
     }
 
@@ -160,13 +171,28 @@ impl Shell {
 
     /// `do_lock`
     async fn lock(&mut self) -> Done {
-        if !self.see(|host| *host.disk.lock.get()) {
+        let mut first = false;
+        if !self.see(|host| host.disk.is_held()) {
             // `put "$dir/run"`, then `ln`: another run's lock is not part of this.
             self.room()?;
             self.pause().await;
-            self.write(|disk| disk.lock.set(true));
+            if !self.see(|host| host.disk.is_held()) {
+                self.write(|disk| disk.lock.set(Lock::Held));
+                first = true;
+            }
         }
-        // `take_turn`
+        let taken = self.take_turn().await;
+        if taken == Err(ReasonKind::NoSpace) && first && self.see(|host| host.disk.session.get().is_none()) {
+            self.world.count("nobody could take a host for want of room");
+            self.write(|disk| disk.lock.set(Lock::Free));
+        }
+        let alone = self.alone;
+        self.world.host_mut(self.host, |host| host.late = alone && taken.is_ok());
+        taken
+    }
+
+    /// `take_turn`, until it is clear.
+    async fn take_turn(&mut self) -> Done {
         for _ in 0..5 {
             let before = self.see(|host| *host.disk.session.get());
             if before.is_some() && before == self.session {
@@ -187,7 +213,7 @@ impl Shell {
             }
             self.room()?;
             self.pause().await;
-            if !self.see(|host| *host.disk.lock.get()) {
+            if !self.see(|host| host.disk.is_held()) {
                 return Err(ReasonKind::NoSpace);
             }
             // A name of its own: whoever looked at the same time does not get it.
@@ -209,23 +235,23 @@ impl Shell {
 
     /// Whether the run's directory is there.
     fn has_dir(&self) -> bool {
-        self.see(|host| *host.disk.lock.get() || host.disk.session.get().is_some())
+        self.see(|host| host.disk.is_held() || host.disk.session.get().is_some())
     }
 
     /// `ours`
     fn ours(&self) -> Done {
-        if self.see(|host| *host.disk.over.get()) && !self.world.is(Mutant::NoEpochCheck) {
+        if self.see(|host| host.disk.is_over()) && !self.world.is(Mutant::NoEpochCheck) {
             return Err(ReasonKind::Fenced);
         }
         self.ours_over()
     }
 
     /// `ours over`
-    fn ours_over(&self) -> Done {
+    pub(super) fn ours_over(&self) -> Done {
         if self.world.is(Mutant::NoEpochCheck) {
             return Ok(());
         }
-        let held = self.see(|host| *host.disk.lock.get());
+        let held = self.see(|host| host.disk.is_held());
         let newest = self.see(|host| *host.disk.session.get());
         if held && newest.is_some() && newest == self.session { Ok(()) } else { Err(ReasonKind::Fenced) }
     }
@@ -284,6 +310,7 @@ impl Shell {
     async fn rehearse(&self) -> Done {
         self.ours()?;
         self.pause().await;
+        self.write(|disk| (0..disk.known.len()).for_each(|number| disk.sync_beside(number, true)));
         self.room().map_err(|_| ReasonKind::RehearsalFailed)
     }
 
@@ -401,8 +428,13 @@ impl Shell {
             self.world.count("a confirmed host was not taken back");
             return Err(ReasonKind::Changed);
         }
-        if self.armed().is_ok() && switch::is_due(&self.world, self.host, 120) {
-            let _on_a_full_disk = switch::set_lease(&self.world, self.host, 120);
+        if self.armed().is_ok() {
+            if switch::is_due(&self.world, self.host, 120) {
+                let _on_a_full_disk = switch::set_lease(&self.world, self.host, 120);
+            }
+            if !switch::watched(&self.world, self.host) {
+                let _on_a_full_disk = switch::start_watch(&self.world, self.host).await;
+            }
         }
         switch::wait_for_switch(&self.world, self.host).await;
         self.move_all(Move::Revert).await?;
@@ -441,95 +473,6 @@ impl Shell {
         self.write(Disk::sync_dir);
         Ok(())
     }
-
-    /// What was cut and neither confirmed nor taken back is not for one to clean who does not know that.
-    fn is_not_for_cleaning(&self) -> bool {
-        let open = self.see(|host| match *host.disk.token.get() {
-            Token::Armed => true,
-            Token::Fired => !host.disk.gone_back.get(),
-            Token::None | Token::Confirmed => false,
-        });
-        open && self.see(|host| host.contents().contains(&Content::New)) && !self.world.is(Mutant::CleansWhatWasCut)
-    }
-
-    /// `do_clean`
-    async fn clean(&self) -> Done {
-        if self.see(|host| host.disk.session.get().is_some()) {
-            self.ours_over()?;
-        }
-        if self.is_not_for_cleaning() {
-            self.world.count("a host that was cut was not cleaned");
-            return Err(ReasonKind::Changed);
-        }
-        if self.see(|host| host.broken) {
-            return Err(ReasonKind::Denied);
-        }
-        self.effect(Effect::Cleaned);
-        if self.world.is(Mutant::ForgetsToClean) {
-            return Ok(());
-        }
-        let synced = !self.world.is(Mutant::CleansInMemory);
-        // The lock tells that the run is over.
-        self.pause().await;
-        self.write(|disk| disk.over.put(true));
-        for number in 0..self.world.knobs.changes {
-            self.pause().await;
-            self.write(|disk| {
-                if *disk.known[number].get() {
-                    forget_beside(disk, number);
-                }
-            });
-            self.pause().await;
-            // On the disk before it is forgotten that it was there.
-            self.write(|disk| {
-                if synced {
-                    disk.sync_beside(number, true);
-                }
-            });
-        }
-        self.pause().await;
-        // `end_switch`
-        switch::end_watch(&self.world, self.host);
-        self.write(|disk| disk.units.set(false));
-        self.pause().await;
-        self.write(|disk| {
-            if synced {
-                disk.units.sync();
-            }
-        });
-        // `rm -rf` of the run's directory, in whatever order; the lock last.
-        self.write(|disk| {
-            disk.kept.set(false);
-            disk.token.set(Token::None);
-        });
-        self.pause().await;
-        self.write(|disk| {
-            disk.known.iter_mut().for_each(|known| known.set(false));
-            disk.session.set(None);
-            disk.gone_back.set(false);
-            disk.lease.set(None);
-            disk.uncut.set(Uncut::Absent);
-            disk.program.set(false);
-            disk.over.set(false);
-            disk.lock.set(false);
-        });
-        self.pause().await;
-        self.write(|disk| {
-            if synced {
-                disk.sync_dir();
-                disk.over.sync();
-                disk.lock.sync();
-            }
-        });
-        Ok(())
-    }
-}
-
-/// `remove_beside`
-fn forget_beside(disk: &mut Disk, number: usize) {
-    disk.beside[number].set(false);
-    let place = Place { new_beside: false, ..*disk.places[number].get() };
-    disk.places[number].set(place);
 }
 
 /// Something on a host takes a moment.

@@ -90,7 +90,7 @@ async fn ask(
     (step, rest): (Step, Rest),
 ) -> Result<(), CallError> {
     match step {
-        Step::Lock => plain(actor, Request::Lock).await,
+        Step::Lock => lock(actor).await,
         Step::Stage => stage(world, actor).await,
         Step::Arm if world.is(Mutant::BarrierMinusOne) && actor.host + 1 == world.knobs.hosts => Ok(()),
         Step::Arm => actor.arm(world.plan.lease).await,
@@ -115,6 +115,11 @@ pub(crate) enum Outcome {
 
 async fn plain(actor: &mut Actor, request: Request) -> Result<(), CallError> {
     actor.call(request, STEP_MAX).await.map(drop)
+}
+
+async fn lock(actor: &mut Actor) -> Result<(), CallError> {
+    plain(actor, Request::Lock).await?;
+    plain(actor, Request::KeepPlan).await
 }
 
 async fn stage(world: &World, actor: &mut Actor) -> Result<(), CallError> {
@@ -148,7 +153,7 @@ async fn clean(actor: &mut Actor, rest: Rest) -> Result<(), CallError> {
         Err(CallError::Refused(ReasonKind::Fenced)) => false,
         taken => taken.map(|()| true)?,
     };
-    plain(actor, Request::Clean).await?;
+    plain(actor, if rest == Rest::Untouched { Request::CleanUntouched } else { Request::Clean }).await?;
     if (held && !actor.is_fenced()) || holds_what_is_left(actor, rest).await? {
         return Ok(());
     }

@@ -162,6 +162,10 @@ pub(crate) async fn restart(world: &Rc<World>, host: usize) -> Result<(), Reason
 }
 
 async fn stop_and_start(world: &Rc<World>, host: usize) -> Result<(), ReasonKind> {
+    // The order of the units: what goes back at boot comes first, whoever asks.
+    while world.host(host, |h| h.starting) {
+        world.kernel.sleep(100).await;
+    }
     world.host_mut(host, |h| h.running = None);
     world.kernel.sleep(world.kernel.between(100, 2_000)).await;
     let bad = !world.healed.get() && world.kernel.chance(world.knobs.bad_starts);
@@ -189,6 +193,7 @@ pub(crate) fn boot(world: &Rc<World>, host: usize) {
     let now = world.kernel.now();
     world.host_mut(host, |h| {
         h.up = true;
+        h.starting = true;
         h.boot += 1;
         h.started = now;
     });
@@ -204,6 +209,7 @@ pub(crate) fn boot(world: &Rc<World>, host: usize) {
                 go_back(&of, host, true).await;
             }
         }
+        of.host_mut(host, |h| h.starting = false);
         let dies = of.host(host, |h| h.manner == Manner::DiesOfNew && h.contents().contains(&Content::New));
         if !dies {
             begin_service(&of, host);

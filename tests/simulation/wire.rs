@@ -17,6 +17,8 @@ pub(crate) enum Request {
     Hello(u64),
     Lock,
     LockAgain,
+    /// The host's share of the plan.
+    KeepPlan,
     StageFile(usize),
     Keep,
     Rehearse,
@@ -33,6 +35,7 @@ pub(crate) enum Request {
     /// What stands in the places of the plan, for whoever wants to see it.
     Read,
     Clean,
+    CleanUntouched,
 }
 
 /// What it answers.
