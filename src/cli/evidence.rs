@@ -29,7 +29,7 @@ pub struct EvidenceArgs {
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size, requires = "evidence")]
     evidence_size: u64,
     /// Encrypt it to this age recipient while it comes in: no plain byte is written here. Repeatable
-    #[arg(long, value_name = "age1…", value_parser = evidence::recipient, requires = "evidence")]
+    #[arg(long, value_name = "age1…", requires = "evidence")]
     recipient: Vec<String>,
     /// The same to all recipients in this file, one a line
     #[arg(long, value_name = "FILE", requires = "evidence")]
@@ -78,7 +78,7 @@ pub(super) fn plan(typed: &EvidenceArgs) -> Result<Option<EvidencePlan>, CliErro
         let most = format!("--evidence-time is more than {TIME_MAX}, in which the host goes on; nothing was changed");
         return Err(CliError::new(Exit::Usage, most));
     }
-    let mut recipients = typed.recipient.clone();
+    let mut recipients = typed_recipients(&typed.recipient)?;
     if let Some(file) = &typed.recipients_file {
         let read = read_recipients(file).map_err(refused)?;
         if read.is_empty() {
@@ -96,15 +96,24 @@ pub(super) fn plan(typed: &EvidenceArgs) -> Result<Option<EvidencePlan>, CliErro
     Ok(Some(EvidencePlan { directory, time: typed.evidence_time, bytes: typed.evidence_size, recipients }))
 }
 
+/// Read here and not with the command line, whose complaints repeat what was typed: that may be the secret part.
+fn typed_recipients(typed: &[String]) -> Result<Vec<String>, CliError> {
+    let read = typed.iter().zip(1..).map(|(text, number)| {
+        evidence::recipient(text).map_err(|why| {
+            CliError::new(Exit::Usage, format!("--recipient, the {number}. one: {why}; nothing was changed")).hint(
+                "a recipient is the public part, age1…; what was typed instead is in your shell's history now, and not repeated here",
+            )
+        })
+    });
+    read.collect()
+}
+
 fn read_recipients(file: &Path) -> Result<Vec<String>, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
     lines
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .map(|(number, line)| {
-            // What stands there instead may be the secret part: it is not shown.
-            evidence::recipient(line).map_err(|_| format!("{}:{number}: no age recipient", file.display()))
-        })
+        .map(|(number, line)| evidence::recipient(line).map_err(|why| format!("{}:{number}: {why}", file.display())))
         .collect()
 }
 

@@ -282,13 +282,15 @@ fn what_is_typed_wrong_is_refused_before_anybody_is_asked() {
     fs::write(stand.at("file"), "").unwrap();
     fs::write(stand.at("none"), "# nobody\n\n").unwrap();
     fs::write(stand.at("key"), "# mine\nAGE-SECRET-KEY-1QQQQ\n").unwrap();
-    let cases: [(i32, &[&str], &str); 13] = [
+    let cases: [(i32, &[&str], &str); 15] = [
         (4, &["--evidence", "open"], "others than you may write there"),
         (4, &["--evidence", "file"], "no place for evidence"),
         (4, &["--evidence", "here", "--recipients-file", "none"], "no recipient is in it"),
         (4, &["--evidence", "here", "--recipients-file", "key"], "key:2: no age recipient"),
         (4, &["--evidence", "here", "--recipients-file", "gone"], "gone: "),
-        (2, &["--evidence", "here", "--recipient", "age1qqq"], "no age recipient"),
+        (2, &["--evidence", "here", "--recipient", "age1qqq"], "--recipient, the 1. one: no age recipient"),
+        (2, &["--evidence", "here", "--recipient=AGE-SECRET-KEY-1QQQQ"], "no age recipient"),
+        (2, &["--evidence", "here", "--recipient", "hunter2-is-not-to-be-repeated"], "nothing was changed"),
         (2, &["--evidence", "here", "--evidence-time", "2h"], "more than 1 h 0 min"),
         (2, &["--evidence", "here", "--evidence-time", "5"], "no duration"),
         (2, &["--evidence", "here", "--evidence-size", "0"], "no size"),
@@ -300,7 +302,9 @@ fn what_is_typed_wrong_is_refused_before_anybody_is_asked() {
     for (wanted, words, why) in cases {
         let (code, _, said) = stand.says(&[&["quarantine", "w-1"], words].concat());
         assert!(code == wanted && said.contains(why), "{words:?} ended with {code}: {said}");
-        assert!(!said.contains("SECRET-KEY"), "{said}");
+        for repeated in ["SECRET-KEY", "age1qqq", "hunter2"] {
+            assert!(!said.contains(repeated), "{words:?}: {said}");
+        }
     }
     assert!(stand.says(&["runs"]).2.contains("no run yet"));
 }

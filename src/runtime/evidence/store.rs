@@ -73,9 +73,9 @@ pub(super) struct ItemEntry {
 /// Reads a recipient: the public key of an age identity.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with it, without the text: it may be the secret part.
 pub fn recipient(text: &str) -> Result<String, String> {
-    let read: Recipient = text.trim().parse().map_err(|why: &str| format!("`{text}` is no age recipient: {why}"))?;
+    let read: Recipient = text.trim().parse().map_err(|why: &str| format!("no age recipient: {why}"))?;
     Ok(read.to_string())
 }
 
