@@ -6,6 +6,7 @@
 
 mod again;
 mod args;
+mod before;
 mod completions;
 mod demo;
 mod drill;

@@ -6,6 +6,7 @@
 //! **Invariant:** no I/O; the same data give the same text.
 //! Tested in `tests/it/quarantine.rs` and `tests/it/isolation.rs`, against the real `nft` and in real network namespaces in `tests/real/quarantine.rs`.
 
+mod flow;
 mod guard;
 mod keeper;
 mod member;
@@ -14,6 +15,7 @@ mod run;
 mod staged;
 
 pub use crate::model::{Address, AddressError};
+pub use flow::{NoFlow, flows};
 pub use guard::{Danger, Fleet, dangers};
 pub use keeper::{Keeper, Memory};
 pub use member::{Containment, Member, Role};

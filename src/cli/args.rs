@@ -218,7 +218,9 @@ pub enum Verb {
     },
     /// Let hosts out of quarantine: their rules go, from them and from every other host, and nothing else
     #[command(
-        after_help = "It asks before it changes anything. What a host knew is not made secret again: rotate afterwards.\n\n\
+        after_help = "It asks before it changes anything. What a host knew is not made secret again: rotate afterwards.\n\
+                      Exit 0: the rules are gone everywhere, and every peer is proved to reach the hosts again; 6: not every one, and they \
+                      are named; 4: refused.\n\n\
                       Example:\n  lockturn release worker-3"
     )]
     Release {

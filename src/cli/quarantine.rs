@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use crate::inventory::{Inventory, Jump};
 use crate::journal::Journal;
 use crate::model::{
-    Become, Entry, Event, HostName, ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Known, Millis, RunId,
-    Verdict, Way, fold_few,
+    Become, Entry, Event, HostName, ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Known, Millis,
+    Reached, RunId, Verdict, Way, fold_few,
 };
 use crate::plan::Draft;
 use crate::quarantine::{Address, Danger, Fleet, Isolation, dangers};
@@ -20,6 +20,7 @@ use crate::runtime::drive::{DriveError, Voices};
 use crate::runtime::isolate::Isolator;
 use crate::runtime::{Surroundings, addresses, epoch};
 
+use super::before::Before;
 use super::evidence::EvidenceArgs;
 use super::resume::next_epoch;
 use super::rotate::{confirm, new_run};
@@ -109,11 +110,12 @@ pub(super) async fn release(args: &Args, wanted: &[HostName]) -> Result<Exit, Cl
         return Err(CliError::new(Exit::Refused, format!("{host} is released already; nothing was changed"))
             .hint(format!("lockturn show {run} says how far; lockturn resume {run} goes on where something is open")));
     }
-    // The addresses that its peers dropped are in the tables that go; nothing is looked up.
-    let known = BTreeMap::new();
+    // Nothing is looked up: it is tried again at the addresses that its peers dropped.
+    let known = Before::of(&session.journal, &hosts, None)?.known;
     let quarantined = standing.keys().filter(|host| is_in(&standing, host)).cloned().collect();
     let surroundings = surroundings::of_operator(args);
-    let plan = plan(Way::Release, "", &hosts, &known, &inventory, &surroundings, &quarantined);
+    let mut plan = plan(Way::Release, "", &hosts, &BTreeMap::new(), &inventory, &surroundings, &quarantined);
+    plan.hosts.extend(known);
     say::err(&describe(&plan));
     say::err(&session.again.in_text(&forgetting::of_released(&session.journal, &plan)?));
     let mut interrupts = interrupts()?;
@@ -291,6 +293,7 @@ fn describe(plan: &IsolationPlan) -> String {
         Way::Release => {
             let hosts = fold_few(plan.hosts.keys(), NAMES_MAX);
             text.push_str(&format!("{hosts}: the rules go from there and from {peers}; secrets are not touched\n"));
+            text.push_str("then each peer tries whether it reaches it again\n");
             text.push_str("what it knew is still known to it: rotate afterwards\n");
         }
     }
@@ -339,6 +342,15 @@ async fn ask_and_do(
     go(args, session, &inventory, (run, epoch::first()), plan, state, interrupts).await
 }
 
+/// What answered from each peer before this run had rules.
+fn reached_in(entries: &[Entry]) -> BTreeMap<HostName, Vec<Reached>> {
+    let reached = entries.iter().filter_map(|entry| match &entry.event {
+        Event::ReachedBefore { host, answered } => Some((host.clone(), answered.clone())),
+        _ => None,
+    });
+    reached.collect()
+}
+
 /// Builds what these entries tell.
 pub(super) fn replay(plan: &IsolationPlan, entries: &[Entry]) -> Result<Isolation, CliError> {
     Isolation::replay(plan, entries.iter().map(|entry| &entry.event)).map_err(|error| {
@@ -359,10 +371,10 @@ async fn go(
 ) -> Result<Exit, CliError> {
     session.works_on(&run);
     let entries = session.journal.entries(&run).map_err(journal)?;
-    let before = entries.iter().filter_map(|entry| match &entry.event {
-        Event::ReachedBefore { host, answered } => Some((host.clone(), answered.clone())),
-        _ => None,
-    });
+    let before = match plan.way {
+        Way::Quarantine => reached_in(&entries),
+        Way::Release => Before::of(&session.journal, plan.hosts.keys(), Some(&run))?.reached,
+    };
     let surroundings = surroundings::of_operator(args);
     let who =
         |(name, member): (&HostName, &IsolationMember)| surroundings.who(inventory, name, Some(member.become_user));
@@ -371,16 +383,9 @@ async fn go(
     let shows: Vec<_> = whos.iter().filter(|who| plan.hosts.contains_key(&who.host)).cloned().collect();
     let (tell, mut facts) = mpsc::unbounded_channel();
     let plan = Arc::new(plan);
-    let isolator = Isolator::new(
-        whos,
-        Arc::clone(&plan),
-        (&run, epoch),
-        &session.connector,
-        &session.cancel,
-        before.collect(),
-        tell,
-    )
-    .with(forgetting::forgetter(&session, &surroundings, inventory, &plan, (&run, epoch)));
+    let isolator =
+        Isolator::new(whos, Arc::clone(&plan), (&run, epoch), &session.connector, &session.cancel, before, tell)
+            .with(forgetting::forgetter(&session, &surroundings, inventory, &plan, (&run, epoch)));
     let mut voices = Voices { journal: &mut session.journal, reporter: &mut *session.reporter, since: session.since };
     let first = (&run, &*plan, &entries[..]);
     let ended = match evidence::take(first, &shows, &session.connector, &mut state, &mut voices, interrupts).await {

@@ -40,12 +40,18 @@ pub fn summarise_isolation(run: &RunId, plan: &IsolationPlan, state: &Isolation,
             Outcome::Quarantined => format!("PARTIAL  {hosts}\n"),
         },
         (Way::Release, Some(Verdict::Released)) => {
-            format!("RELEASED  {hosts}: the rules are gone from there and from every peer\n")
+            let peers =
+                plan.members.iter().filter(|(name, member)| !member.contained && !plan.hosts.contains_key(*name));
+            let peers = plural(peers.count(), "peer");
+            format!(
+                "RELEASED  {hosts}: the rules are gone from there and from every peer; reached again by {peers}, proved\n"
+            )
         }
         (Way::Release, Some(_)) => match state.released() {
             Outcome::Partial { enforced, peers } => {
                 format!(
-                    "PARTIAL {enforced}/{peers}  {hosts}: the rules are gone from so many machines, and not from the others\n"
+                    "PARTIAL {enforced}/{peers}  {hosts}: from so many machines the rules are gone, and traffic flows again, proved; not from \
+                     the others\n"
                 )
             }
             Outcome::Quarantined => format!("PARTIAL  {hosts}\n"),
@@ -85,7 +91,11 @@ fn machines(plan: &IsolationPlan, state: &Isolation, ended: bool) -> String {
 /// What is known of a machine, in one word.
 fn word(plan: &IsolationPlan, name: &HostName, containment: Containment) -> &'static str {
     match (plan.way, containment) {
-        (Way::Release, Containment::Enforced) => "released",
+        (Way::Release, Containment::Enforced) => match plan.members.get(name) {
+            Some(member) if !member.contained && !plan.hosts.contains_key(name) => "flows",
+            // Nothing is tried from there.
+            _ => "released",
+        },
         (Way::Quarantine, Containment::Enforced) if plan.hosts.contains_key(name) => "isolated",
         (_, containment) => containment.label(),
     }

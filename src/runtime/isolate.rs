@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** the connection that loaded rules is closed before they are confirmed: whoever confirms has come in through them.
 
+mod proof;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::host::{CallError, CommandOutput, Kept, KeptState, Request, ScriptKind, SeenFrom};
 use crate::model::{Event, HostName, IsolationPlan, Reached, Reason, ReasonKind, RunId, Secret, Step, Way};
-use crate::quarantine::{Learned, Table, staged, tables};
+use crate::quarantine::{Learned, staged, tables};
 use crate::ssh::Connector;
 
 use super::actor::{Actor, STEP_MAX, Who};
@@ -22,18 +24,18 @@ use super::forget::Forgetter;
 /// Where machines keep what a quarantine needs: apart from rotations, so that neither is in the other's way.
 pub const STATE: &str = "/var/lib/lockturn-quarantine";
 
-/// How long an answer from a host that is about to be isolated is waited for.
-const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// How long a program there may take.
+const PROGRAM_SECONDS: u64 = 6;
 
-/// How long a host is left open for its peers to prove that they drop it: once it drops everybody itself, nobody can tell. A peer that
-/// takes longer is not proved in this process.
-const PEERS_FIRST_MAX: Duration = Duration::from_secs(30);
+/// How long a host is left open for its peers to prove that they drop it, and how long peers wait for a released one to be open: while it
+/// drops everybody itself, nobody can tell. Who takes longer is not proved in this process.
+const OTHERS_FIRST_MAX: Duration = Duration::from_secs(30);
 
 /// All machines of the run.
 pub struct Isolator {
     actors: BTreeMap<HostName, Arc<Mutex<Actor>>>,
     work: Work,
-    /// The peers that are still at it.
+    /// Those who are waited for and still at it: peers before the host closes, the released host before peers try it.
     busy: Arc<watch::Sender<BTreeSet<HostName>>>,
     /// Those who are to forget what the isolated hosts know.
     forgetter: Forgetter,
@@ -65,11 +67,12 @@ impl Isolator {
             let actor = Actor::new(who, run.clone(), epoch, Arc::clone(connector), cancel.clone());
             (name, Arc::new(Mutex::new(actor)))
         };
-        let peers = plan.members.keys().filter(|name| !plan.hosts.contains_key(*name)).cloned().collect();
+        let awaited = |name: &&HostName| plan.hosts.contains_key(*name) == (plan.way == Way::Release);
+        let busy = plan.members.keys().filter(awaited).cloned().collect();
         Self {
             actors: whos.into_iter().map(actor).collect(),
             work: Work { plan, before: Arc::new(std::sync::Mutex::new(before)), facts },
-            busy: Arc::new(watch::Sender::new(peers)),
+            busy: Arc::new(watch::Sender::new(busy)),
             forgetter: Forgetter::default(),
         }
     }
@@ -91,9 +94,9 @@ impl Isolator {
         };
         let (work, host, busy) = (self.work.clone(), host.clone(), Arc::clone(&self.busy));
         Box::pin(async move {
-            if step == Step::Arm && work.plan.way == Way::Quarantine && work.plan.hosts.contains_key(&host) {
+            if work.waits(&host, step) {
                 let mut left = busy.subscribe();
-                let _late = tokio::time::timeout(PEERS_FIRST_MAX, left.wait_for(BTreeSet::is_empty)).await;
+                let _late = tokio::time::timeout(OTHERS_FIRST_MAX, left.wait_for(BTreeSet::is_empty)).await;
             }
             let outcome = perform(&mut *actor.lock().await, &work, &host, step).await;
             if step == Step::Verify || !matches!(outcome, Outcome::Done) {
@@ -152,15 +155,8 @@ async fn stage(actor: &mut Actor, work: &Work, host: &HostName) -> Result<(), Ca
         plain(actor, &request).await?;
     }
     plain(actor, &Request::Rehearse).await?;
-    if work.is_probed(host) {
-        let mut answered: Vec<Reached> = Vec::new();
-        for way in ways(&work.plan, host) {
-            // One answer of an address is enough, and the host is open until we are done: an attempt in vain takes its whole time.
-            let known = answered.iter().any(|other| other.address == way.address);
-            if !known && answers(actor, &way).await? {
-                answered.push(way);
-            }
-        }
+    if work.plan.way == Way::Quarantine && work.is_tried_from(host) {
+        let answered = proof::answering(actor, &work.plan, host).await?;
         // It is a fact: whoever listens makes it durable before it hears of the step.
         let _unheard = work.facts.send(Event::ReachedBefore { host: host.clone(), answered: answered.clone() });
         work.before().insert(host.clone(), answered);
@@ -196,7 +192,7 @@ pub async fn learn(actor: &mut Actor, plan: &IsolationPlan, host: &HostName) -> 
     Ok(learned)
 }
 
-/// The rules are as they were loaded, and what they forbid is tried in vain.
+/// The rules are as they were loaded, and what they forbid is tried in vain; or they are gone, and traffic flows again.
 async fn verify(actor: &mut Actor, work: &Work, host: &HostName) -> Result<(), CallError> {
     let refused = |kind, detail: String| Err(CallError::Refused(Reason::new(kind, detail)));
     let said = actor.call(&Request::Kept, STEP_MAX).await?;
@@ -213,39 +209,30 @@ async fn verify(actor: &mut Actor, work: &Work, host: &HostName) -> Result<(), C
             }
         }
     }
-    if !work.is_probed(host) {
+    if !work.is_tried_from(host) {
         return Ok(());
     }
     let before = work.before().get(host).cloned().unwrap_or_default();
-    // A host that drops everybody itself answers nobody, and shows nothing of its peers: then it is the kernel of this very peer that
-    // must have dropped what was sent.
-    let mut open: BTreeSet<&HostName> = work.plan.hosts.keys().collect();
-    for way in ways(&work.plan, host) {
-        let count = dropped(actor, &way).await?;
-        if answers(actor, &way).await? {
-            return refused(ReasonKind::ProbeUnexpected, format!("{way} still answers from here"));
-        }
-        if before.contains(&way) || dropped(actor, &way).await? > count {
-            open.remove(&way.host);
-        }
-    }
-    match open.first() {
-        Some(isolated) => refused(
-            ReasonKind::ProbeImpossible,
-            format!(
-                "the rules are in place; {isolated} did not answer from here before either, and nothing to it was dropped"
-            ),
-        ),
-        None => Ok(()),
+    match work.plan.way {
+        Way::Quarantine => proof::is_closed(actor, &work.plan, host, &before).await,
+        Way::Release => proof::flows_again(actor, &work.plan, host, &before).await,
     }
 }
 
 impl Work {
-    /// Whether it is tried from there what the rules forbid. A host in quarantine reaches nobody anyway, and its own word changes
-    /// nothing; that it is managed was tried by coming there.
-    fn is_probed(&self, host: &HostName) -> bool {
+    /// Whether it is tried from there what the rules forbid, or forbid no more. A host in quarantine reaches nobody anyway, and its own
+    /// word changes nothing; that it is managed was tried by coming there.
+    fn is_tried_from(&self, host: &HostName) -> bool {
         let contained = self.plan.members.get(host).is_some_and(|member| member.contained);
-        self.plan.way == Way::Quarantine && !contained && !self.plan.hosts.contains_key(host)
+        !contained && !self.plan.hosts.contains_key(host)
+    }
+
+    /// Whom this step of a machine waits for: as long as the host itself drops everybody, nobody can tell who else does.
+    fn waits(&self, host: &HostName, step: Step) -> bool {
+        match self.plan.way {
+            Way::Quarantine => step == Step::Arm && self.plan.hosts.contains_key(host),
+            Way::Release => step == Step::Verify && self.is_tried_from(host),
+        }
     }
 
     fn before(&self) -> std::sync::MutexGuard<'_, BTreeMap<HostName, Vec<Reached>>> {
@@ -253,51 +240,10 @@ impl Work {
     }
 }
 
-/// All that a peer can try: an echo, and the sshd, which answers afterwards too where the host is managed through that peer.
-fn ways(plan: &IsolationPlan, peer: &HostName) -> Vec<Reached> {
-    let member = plan.members.get(peer);
-    let mut ways = Vec::new();
-    for (host, known) in &plan.hosts {
-        let is_way = member.is_some_and(|member| member.way_to.contains_key(host));
-        for address in &known.addresses {
-            let way = |port| Reached { host: host.clone(), address: *address, port };
-            ways.push(way(None));
-            ways.extend((!is_way).then(|| way(Some(known.port))));
-        }
-    }
-    ways
-}
-
-/// Tries it from that machine. What cannot be tried does not answer.
-async fn answers(actor: &mut Actor, way: &Reached) -> Result<bool, CallError> {
-    let address = way.address.to_string();
-    if let Some(port) = way.port {
-        let connection = actor.connection().await?;
-        let opened = tokio::time::timeout(ANSWER_MAX, connection.forward(&address, port)).await;
-        return Ok(matches!(opened, Ok(Ok(_))));
-    }
-    let seconds = ANSWER_MAX.as_secs().to_string();
-    match program(actor, &["ping", "-n", "-q", "-c", "1", "-W", &seconds, &address]).await {
-        Ok(output) => Ok(output.status == 0),
-        Err(CallError::Refused(_)) => Ok(false),
-        Err(lost) => Err(lost),
-    }
-}
-
-/// How many packets to a host the rules of that peer have dropped there, by the count of its kernel; of one family.
-async fn dropped(actor: &mut Actor, way: &Reached) -> Result<u64, CallError> {
-    let table = Table::of(&way.host).to_string();
-    let listed = program(actor, &["nft", "list", "chain", "inet", &table, "lockturn_output"]).await?;
-    let family =
-        if way.address.is_ipv4() { "@lockturn_host_v4 counter packets " } else { "@lockturn_host_v6 counter packets " };
-    let listed = String::from_utf8_lossy(listed.output.expose()).into_owned();
-    let counts = listed.lines().filter_map(|line| line.split_once(family)?.1.split(' ').next()?.parse::<u64>().ok());
-    Ok(counts.sum())
-}
-
+/// A program of that machine's own, and what it answered.
 async fn program(actor: &mut Actor, words: &[&str]) -> Result<CommandOutput, CallError> {
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-    let (seconds, input) = (ANSWER_MAX.as_secs() * 2, Secret::new(Vec::new()));
+    let (seconds, input) = (PROGRAM_SECONDS, Secret::new(Vec::new()));
     let request = Request::Command { seconds, words: &words, input: &input };
     let said = actor.call(&request, STEP_MAX).await?;
     CommandOutput::parse(&said).map_err(CallError::Refused)

@@ -6,10 +6,12 @@ use std::process::{Command, Stdio};
 
 use lockturn::journal::Journal;
 use lockturn::model::{
-    Become, Entry, Event, HostName, ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Known, Millis,
-    Verdict, Way,
+    Become, Certainty, Entry, Event, HostName, ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Known,
+    Millis, Reached, Reason, ReasonKind, Step, Verdict, Way,
 };
-use lockturn::quarantine::{Learned, RulesError, staged};
+use lockturn::quarantine::{Isolation, Learned, Next, RulesError, flows, staged};
+use lockturn::report::summarise_isolation;
+use lockturn::runtime::contain::verdict;
 
 use super::journal::{run, state};
 
@@ -69,6 +71,96 @@ fn each_machine_gets_what_its_part_is() {
         let gone = staged(&plan(Way::Release), &name(host), &nothing).unwrap();
         assert!(gone.len() == 1 && gone[0].1.is_empty(), "{gone:?}");
     }
+}
+
+/// What answered from a peer: an address by an echo, or by its sshd.
+fn reached(ways: &[(&str, Option<u16>)]) -> Vec<Reached> {
+    let way = |(address, port): &(&str, Option<u16>)| Reached {
+        host: name("w-1"),
+        address: address.parse().unwrap(),
+        port: *port,
+    };
+    ways.iter().map(way).collect()
+}
+
+#[test]
+fn traffic_flows_where_all_that_answered_before_answers_again() {
+    let (v4, v6) = ("192.0.2.7", "2001:db8::7");
+    let is = |before: &[(&str, Option<u16>)], now: &[(&str, Option<u16>)]| {
+        flows([&name("w-1")], &reached(before), &reached(now)).map_err(|error| error.to_string())
+    };
+    for (before, now) in [
+        (&[(v4, None), (v6, None)][..], &[(v4, None), (v6, None)][..]),
+        // By its sshd as well as by an echo: it is the address that flows.
+        (&[(v4, None)], &[(v4, Some(2222))]),
+        // One family never did.
+        (&[(v4, None)], &[(v4, None)]),
+        // Nobody knows what did, as when it was off.
+        (&[], &[(v6, None)]),
+    ] {
+        assert_eq!(is(before, now), Ok(()), "{before:?} {now:?}");
+    }
+    for (before, now, why) in [
+        (&[(v4, None), (v6, None)][..], &[(v4, None)][..], "w-1 (2001:db8::7) answered from here before"),
+        (&[(v4, None)], &[(v6, None)], "w-1 (192.0.2.7) answered from here before"),
+        (&[(v4, None)], &[], "w-1 (192.0.2.7) answered from here before"),
+        (&[], &[], "w-1 does not answer from here"),
+    ] {
+        let said = is(before, now).expect_err("nothing shows that it flows");
+        assert!(said.contains(why), "{said}");
+    }
+    let other = reached(&[(v4, None)]);
+    let said = flows([&name("w-1"), &name("w-2")], &[], &other).unwrap_err().to_string();
+    assert!(said.contains("w-2 does not answer"), "what one host answers counts for another: {said}");
+}
+
+/// A run of this plan in which each machine does each of its steps, and `fails` says in which it does not.
+fn played(plan: &IsolationPlan, fails: impl Fn(&HostName, Step) -> Option<Reason>) -> Isolation {
+    let mut run = Isolation::of(plan);
+    while let Next::Begin(steps) = run.next() {
+        for (host, step) in steps {
+            run.apply(&Event::StepBegan { host: host.clone(), step }).unwrap();
+            let ended = match fails(&host, step) {
+                Some(reason) => Event::StepFailed { host, step, certainty: Certainty::Failed, reason },
+                None => Event::StepDone { host, step },
+            };
+            run.apply(&ended).unwrap();
+        }
+    }
+    run
+}
+
+#[test]
+fn released_is_said_where_traffic_flows_and_nowhere_else() {
+    let mut plan = plan(Way::Release);
+    let said = |plan: &IsolationPlan, run: &Isolation| {
+        summarise_isolation(&self::run(), plan, run, Some(verdict(Way::Release, run)))
+    };
+    let all = played(&plan, |_, _| None);
+    assert_eq!(verdict(Way::Release, &all), Verdict::Released);
+    let text = said(&plan, &all);
+    assert!(text.contains("RELEASED  w-1") && text.contains("reached again by 2 peers, proved"), "{text}");
+    // From one that is in quarantine itself nothing is tried.
+    plan.members.get_mut(&name("control")).unwrap().contained = true;
+    let text = said(&plan, &played(&plan, |_, _| None));
+    assert!(text.contains("reached again by 1 peer, proved"), "{text}");
+
+    let why = "w-1 (192.0.2.7) answered from here before, and does not now";
+    let fails = |host: &HostName, step: Step| {
+        (*host == name("w-2") && step == Step::Verify).then(|| Reason::new(ReasonKind::ProbeImpossible, why))
+    };
+    let run = played(&plan, fails);
+    assert_eq!(verdict(Way::Release, &run), Verdict::Partial);
+    let text = said(&plan, &run);
+    assert!(
+        text.contains("PARTIAL 2/3  w-1") && text.contains(&format!("w-2      unverified  in `verify`: {why}")),
+        "{text}"
+    );
+    // In a run that was left each machine has its word.
+    let left = summarise_isolation(&self::run(), &plan, &run, None);
+    assert!(left.contains("  control  released") && left.contains("  w-1      released"), "{left}");
+    plan.members.get_mut(&name("control")).unwrap().contained = false;
+    assert!(summarise_isolation(&self::run(), &plan, &run, None).contains("  control  flows"));
 }
 
 #[test]
