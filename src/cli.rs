@@ -21,6 +21,7 @@ mod history;
 mod init;
 mod lab;
 mod late;
+mod memory;
 mod overdue;
 mod quarantine;
 mod resume;

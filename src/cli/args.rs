@@ -231,7 +231,7 @@ pub enum Verb {
     /// Show what each host really holds now, and whether it has its rules where somebody is in quarantine
     #[command(
         after_help = "Exit 0: hosts that share a value hold the same, and no run has left anything; 6: some hold another one, did not answer, or \
-                      have not their rules; 7: a run has left something, or still goes on.\n\n\
+                      have not their rules, or have not forgotten what a host in quarantine knows; 7: a run has left something, or still goes on.\n\n\
                       Examples:\n  lockturn status playbooks/worker-secret.yml\n  lockturn status -l 'workers:!worker-3' playbooks/worker-secret.yml"
     )]
     Status {

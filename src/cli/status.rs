@@ -12,10 +12,11 @@ use crate::runtime::{Fleet, clock};
 use super::again::Again;
 use super::args::Output;
 use super::session::{Session, interrupts, journal, state_dir, unless_stopped};
-use super::{Args, CliError, Exit, files, held, overdue, say, surroundings};
+use super::{Args, CliError, Exit, files, held, memory, overdue, say, surroundings};
 
 /// `status`. Exit 0: hosts that share a value hold the same, and no run has left anything; 6: some hold another one, or did not answer;
-/// 7: a run has left something, or a quarantine is overdue. 6 too where a machine has not the rules about a host in quarantine.
+/// 7: a run has left something, or a quarantine is overdue. 6 too where a machine has not the rules about a host in quarantine, or has not
+/// forgotten what that knows and was to.
 pub(super) async fn run(args: &Args, file: &Path) -> Result<Exit, CliError> {
     let inventory = files::inventory(args)?;
     let playbook = files::playbook(file)?;
@@ -59,6 +60,7 @@ pub(super) async fn run(args: &Args, file: &Path) -> Result<Exit, CliError> {
     }
     fleet.leave().await;
     status.split |= !held::look(args, &session, &inventory, &mut interrupts).await?;
+    status.split |= !memory::look(args, &session.journal, &inventory, &session.again)?;
     let overdue = overdue::look(&session.journal, &session.again)?;
     Ok(match status.end(&session.again) {
         Exit::Done => overdue,

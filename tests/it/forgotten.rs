@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockturn::inventory::Inventory;
-use lockturn::model::{Become, Event, Forgetting, HostName, Millis, Reason, ReasonKind, RunId, Step};
+use lockturn::model::{
+    Become, Certainty, Event, Forgetting, HostName, Millis, Reason, ReasonKind, RunId, Step, Verdict, Way,
+};
 use lockturn::plan::draft;
 use lockturn::quarantine::{Isolation, Memory, Next, Outcome as Whole};
 use lockturn::runtime::Surroundings;
@@ -17,6 +19,7 @@ use lockturn::runtime::forget::Forgetter;
 use lockturn::ssh::{Connector, Keys, Settings};
 use tokio_util::sync::CancellationToken;
 
+use super::isolated;
 use super::services::{self, Question};
 use super::support::{HOSTS, Lab};
 
@@ -311,4 +314,51 @@ fn it_is_quarantined_when_all_drop_it_and_all_have_forgotten_it() {
     for (host, step) in [("control", Step::Forget), ("control", Step::Stop), ("worker-1", Step::Forget)] {
         assert!(run.apply(&Event::StepBegan { host: name(host), step }).is_err(), "{host} {step}");
     }
+}
+
+/// A run in which the control plane could not be reached as a peer, and this became of what it was to forget.
+fn tells(lab: &Lab, run: &str, forgot: Result<(), Reason>) {
+    let (inventory, _) = Inventory::read(&lab.at("inventory.yml")).unwrap();
+    let forgetting = forgetting(&inventory, &fs::read_to_string(lab.at("playbooks/quarantine.yml")).unwrap());
+    let host = name("control");
+    let began = |step| Event::StepBegan { host: host.clone(), step };
+    let failed = |step, certainty, reason| Event::StepFailed { host: host.clone(), step, certainty, reason };
+    let lost = Reason::new(ReasonKind::TimedOut, "nothing answered");
+    let mut became = vec![began(Step::Lock), failed(Step::Lock, Certainty::Unknown, lost)];
+    became.extend([began(Step::Stop), Event::StepDone { host: host.clone(), step: Step::Stop }, began(Step::Forget)]);
+    became.push(match forgot {
+        Ok(()) => Event::StepDone { host: host.clone(), step: Step::Forget },
+        Err(reason) => failed(Step::Forget, Certainty::Failed, reason),
+    });
+    // Of the others nobody was asked.
+    became.extend([Event::Interrupted, Event::RunEnded { verdict: Verdict::Partial }]);
+    isolated::tells(lab, Way::Quarantine, run, Some(forgetting), became);
+}
+
+#[test]
+fn status_names_who_has_forgotten_and_who_has_not_yet() {
+    let lab = Lab::up();
+    let status = || {
+        // No host of the lab has rules: of that it says enough, and ends with 6.
+        let said = lab.say(&["status", &lab.at("playbooks/worker-secret.yml").display().to_string()]).with(6);
+        let row = |line: &&str| line.contains("what worker-1 knows");
+        (said.lines().find(row).unwrap_or_default().to_owned(), said)
+    };
+    isolated::says(&lab, Way::Quarantine, "01A");
+    let (row, said) = status();
+    assert!(row.starts_with("worker-1 ") && row.contains("NOT forgotten: nobody was asked to"), "{said}");
+
+    tells(&lab, "01B", Err(Reason::new(ReasonKind::ProbeUnexpected, "it takes what it should refuse")));
+    let (row, said) = status();
+    assert!(row.starts_with("control "), "{said}");
+    assert!(row.contains("NOT forgotten yet: unverified in `forget`: it takes what it should refuse"), "{said}");
+    assert!(said.contains("resume 01B"), "{said}");
+
+    tells(&lab, "01C", Ok(()));
+    let (row, said) = status();
+    assert!(row.contains("forgotten, proved") && !said.contains("resume 01"), "{said}");
+
+    isolated::says(&lab, Way::Release, "01D");
+    let said = lab.say(&["status", &lab.at("playbooks/worker-secret.yml").display().to_string()]).with(0);
+    assert!(!said.contains("what worker-1 knows"), "{said}");
 }

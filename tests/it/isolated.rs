@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use lockturn::journal::{Journal, StateDir};
 use lockturn::model::{
-    Become, Entry, Event, ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Known, Millis, Verdict, Way,
+    Become, Entry, Event, Forgetting, ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Known, Millis,
+    Verdict, Way,
 };
 
 use super::support::{HOSTS, Held, Lab};
@@ -17,6 +18,12 @@ const ISOLATED: &str = "worker-1";
 
 /// The ledger says that the worker is isolated, or released.
 pub(crate) fn says(lab: &Lab, way: Way, run: &str) {
+    let verdict = if way == Way::Quarantine { Verdict::Quarantined } else { Verdict::Released };
+    tells(lab, way, run, None, vec![Event::RunEnded { verdict }]);
+}
+
+/// The ledger tells of such a run, and that this is what became of it.
+pub(crate) fn tells(lab: &Lab, way: Way, run: &str, forgetting: Option<Forgetting>, became: Vec<Event>) {
     let dir = StateDir::open(&lab.state_dir()).unwrap();
     let mut journal = Journal::open(&dir).unwrap();
     let host = ISOLATED.parse().unwrap();
@@ -30,7 +37,7 @@ pub(crate) fn says(lab: &Lab, way: Way, run: &str) {
         members: HOSTS.map(|name| (name.parse().unwrap(), member())).into(),
         lease: Millis::from_secs(60),
         evidence: None,
-        forgetting: None,
+        forgetting,
     };
     let began = Event::RunBegan {
         run: run.parse().unwrap(),
@@ -41,9 +48,8 @@ pub(crate) fn says(lab: &Lab, way: Way, run: &str) {
         version: "0".to_owned(),
     };
     let isolates = Isolates { way, hosts: plan.hosts.keys().cloned().collect(), reason: String::new(), expires: None };
-    let verdict = if way == Way::Quarantine { Verdict::Quarantined } else { Verdict::Released };
     let entry = |event| Entry { at_unix: Millis(1_700_000_000_000), elapsed: Millis(7), event };
-    let events = [began, Event::RunIsolates(isolates), Event::RunEnded { verdict }].map(entry);
+    let events: Vec<Entry> = [began, Event::RunIsolates(isolates)].into_iter().chain(became).map(entry).collect();
     journal.begin_isolation(&run.parse().unwrap(), &plan, "op@here", &events).unwrap();
 }
 
