@@ -88,11 +88,14 @@ async fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Resume { run, from_hosts: true } => from_hosts::resume(&args, run.as_deref()).await,
         Verb::Resume { run, from_hosts: false } => resume::resume(&args, run.as_deref()).await,
         Verb::Rollback { run, unproved } => resume::rollback(&args, run.as_deref(), *unproved).await,
-        Verb::Quarantine { hosts, reason, even, playbook, show, expires, evidence } => {
+        Verb::Quarantine { hosts, reason, even, playbook, manager: managers, show, expires, evidence } => {
             let (reason, show, expires) = (reason.as_deref().unwrap_or_default(), *show, *expires);
             let playbook = playbook.as_deref();
-            quarantine::quarantine(&args, quarantine::Wanted { hosts, reason, even, playbook, show, expires, evidence })
-                .await
+            quarantine::quarantine(
+                &args,
+                quarantine::Wanted { hosts, reason, even, playbook, managers, show, expires, evidence },
+            )
+            .await
         }
         Verb::Release { hosts } => quarantine::release(&args, hosts).await,
         Verb::Status { playbook } => status::run(&args, playbook).await,

@@ -9,6 +9,7 @@ mod evidence;
 mod fold;
 mod found;
 mod isolation;
+mod manager;
 mod names;
 mod plan;
 mod playbook;
@@ -32,6 +33,7 @@ pub use found::{Found, Stands};
 pub use isolation::{
     Forgetting, ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Keeps, Known, Reached, Way,
 };
+pub use manager::{Manager, ManagerError};
 pub use names::{GroupName, HostName, NAME_BYTES_MAX, NameError, RunId, SecretName};
 pub use plan::{
     Change, FileEdit, HostPlan, PLAN_VERSION, Plan, PlannedProbe, PlannedValue, SqliteRow, Switch, ValueId,

@@ -14,9 +14,9 @@ mod rules;
 mod run;
 mod staged;
 
-pub use crate::model::{Address, AddressError};
+pub use crate::model::{Address, AddressError, Manager, ManagerError};
 pub use flow::{NoFlow, flows};
-pub use guard::{Danger, Fleet, dangers};
+pub use guard::{Danger, Fleet, dangers, inventory_host_in};
 pub use keeper::{Keeper, Memory};
 pub use member::{Containment, Member, Role};
 pub use rules::{HostRules, Management, PeerRules, RulesError, Table, WayIn};

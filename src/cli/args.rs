@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-use crate::model::{DrillFault, HostName, Millis, Selector};
+use crate::model::{DrillFault, HostName, Manager, Millis, Selector};
 
 use super::evidence::{EvidenceArgs, duration};
 
@@ -191,7 +191,7 @@ pub enum Verb {
                       Examples:\n  lockturn quarantine worker-3 --reason 'strange logins'\n  \
                       lockturn quarantine worker-3 --evidence evidence/ --recipient age1… --expires 24h\n  \
                       lockturn quarantine worker-3 --playbook playbooks/quarantine.yml\n  \
-                      lockturn quarantine worker-3 --show\n  lockturn quarantine worker-2 worker-3 --even worker-2 --even worker-3"
+                      lockturn quarantine worker-3 --manager 192.0.2.0/28 --show\n  lockturn quarantine worker-2 worker-3 --even worker-2 --even worker-3"
     )]
     Quarantine {
         /// Which hosts
@@ -206,6 +206,10 @@ pub enum Verb {
         /// What the control plane forgets of the hosts: a playbook with `forget:`
         #[arg(long, value_name = "FILE")]
         playbook: Option<PathBuf>,
+        /// From where else the hosts may be managed, over SSH: an address, or a prefix such as 192.0.2.0/28. Repeatable. Where we come
+        /// from is let in anyway
+        #[arg(long, value_name = "ADDRESS")]
+        manager: Vec<Manager>,
         /// Print the rules that each host would get, and change nothing
         #[arg(long)]
         show: bool,

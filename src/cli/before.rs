@@ -86,6 +86,7 @@ mod tests {
             hosts: BTreeMap::from([(name("w-1"), known)]),
             members: BTreeMap::new(),
             lease: Millis::from_secs(60),
+            managers: BTreeSet::new(),
             evidence: None,
             forgetting: None,
         };

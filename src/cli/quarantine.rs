@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 use crate::inventory::{Inventory, Jump};
 use crate::journal::Journal;
 use crate::model::{
-    Become, Entry, Event, HostName, ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Known, Millis,
-    Reached, RunId, Verdict, Way, fold_few,
+    Become, Entry, Event, HostName, ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Known, Manager,
+    Millis, Reached, RunId, Verdict, Way, fold_few,
 };
 use crate::plan::Draft;
-use crate::quarantine::{Address, Danger, Fleet, Isolation, dangers};
+use crate::quarantine::{Address, Danger, Fleet, Isolation, dangers, inventory_host_in};
 use crate::report::{describe_evidence, plural, summarise_evidence, summarise_isolation};
 use crate::runtime::contain::contain;
 use crate::runtime::drive::{DriveError, Voices};
@@ -41,6 +41,8 @@ pub(super) struct Wanted<'a> {
     pub(super) even: &'a [HostName],
     /// What is to be forgotten of them.
     pub(super) playbook: Option<&'a Path>,
+    /// From where else they may be managed.
+    pub(super) managers: &'a [Manager],
     /// Only show the rules.
     pub(super) show: bool,
     /// After how long somebody must look at it again.
@@ -82,7 +84,8 @@ pub(super) async fn quarantine(args: &Args, wanted: Wanted<'_>) -> Result<Exit, 
     }
     let surroundings = surroundings::of_operator(args);
     let plan = plan(Way::Quarantine, wanted.reason, &hosts, &known, &inventory, &surroundings, &quarantined);
-    let mut plan = IsolationPlan { forgetting, ..plan };
+    let managers = managers(wanted.managers, &known)?;
+    let mut plan = IsolationPlan { forgetting, managers, ..plan };
     if wanted.show {
         return rule_sets::show(args, &session, &inventory, &plan, &mut interrupts).await;
     }
@@ -271,9 +274,20 @@ fn plan(
         hosts: hosts.iter().map(|host| (host.clone(), known(host))).collect(),
         members: inventory.hosts.keys().map(|name| (name.clone(), member(name))).collect(),
         lease: LEASE,
+        managers: BTreeSet::new(),
         evidence: None,
         forgetting: None,
     }
+}
+
+/// From where else hosts may be managed: from no host that is to drop them.
+fn managers(typed: &[Manager], known: &BTreeMap<HostName, BTreeSet<Address>>) -> Result<BTreeSet<Manager>, CliError> {
+    let managers = typed.iter().copied().collect();
+    let Some((manager, host, address)) = inventory_host_in(&managers, known) else { return Ok(managers) };
+    let has = if manager.is_network() { format!("has {host} in it ({address})") } else { format!("is {host}") };
+    let what = format!("--manager {manager} {has}, and no host of the inventory may reach one in quarantine");
+    Err(CliError::new(Exit::Refused, format!("{what}; nothing was changed"))
+        .hint("where we come from ourselves is let in anyway, also through a host of the inventory"))
 }
 
 /// What is about to happen, before anybody is asked.
@@ -285,7 +299,8 @@ fn describe(plan: &IsolationPlan) -> String {
             for (host, known) in &plan.hosts {
                 let addresses: Vec<String> = known.addresses.iter().map(ToString::to_string).collect();
                 text.push_str(&format!("{host}: dropped by {peers}: {}\n", addresses.join(", ")));
-                text.push_str(&format!("{host}: itself drops everything but SSH from where we come\n"));
+                let others: String = plan.managers.iter().map(|manager| format!(", from {manager}")).collect();
+                text.push_str(&format!("{host}: itself drops everything but SSH from where we come{others}\n"));
             }
             text.push_str("what is not confirmed over a fresh connection goes by itself\n");
             text.push_str(&forgetting::describe(plan));

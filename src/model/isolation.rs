@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Become, EvidencePlan, Generator, HostName, Millis, PlannedProbe, SqliteRow, ValueId};
+use super::{Activation, Become, EvidencePlan, Generator, HostName, Manager, Millis, PlannedProbe, SqliteRow, ValueId};
 
 /// The version of the format. A reader refuses a later one.
 pub const ISOLATION_VERSION: u32 = 1;
@@ -47,6 +47,9 @@ pub struct IsolationPlan {
     pub members: BTreeMap<HostName, IsolationMember>,
     /// How long a machine waits for a confirmation before it takes the rules away.
     pub lease: Millis,
+    /// From where else the hosts may be managed. Where we come from they see for themselves.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub managers: BTreeSet<Manager>,
     /// What the hosts are to show before they are isolated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<EvidencePlan>,

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::inventory::{Inventory, Jump};
 use crate::model::{GroupName, HostName, fold_few};
 
-use super::Address;
+use super::{Address, Manager};
 
 /// What is known of the fleet when hosts are about to be isolated.
 #[derive(Debug, Clone, Copy)]
@@ -147,6 +147,19 @@ pub fn dangers(hosts: &BTreeSet<HostName>, fleet: Fleet<'_>) -> Vec<Danger> {
         dangers.push(Danger::Many { hosts: hosts.iter().cloned().collect(), count, all });
     }
     dangers
+}
+
+/// A host of the inventory that could go on managing those in quarantine, because it has an address that was declared a manager's.
+#[must_use]
+pub fn inventory_host_in<'a>(
+    managers: &'a BTreeSet<Manager>,
+    addresses: &'a BTreeMap<HostName, BTreeSet<Address>>,
+) -> Option<(&'a Manager, &'a HostName, Address)> {
+    let all = addresses.iter().flat_map(|(host, own)| own.iter().map(move |address| (host, *address)));
+    let mut within = all.filter_map(|(host, address)| {
+        managers.iter().find(|manager| manager.has(address.ip())).map(|manager| (manager, host, address))
+    });
+    within.next()
 }
 
 /// Who is reached through this host and stays.

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::model::HostName;
 
-use super::Address;
+use super::{Address, Manager};
 
 /// Before connection tracking (−200) and before every table that people make (raw is −300).
 const FIRST: i32 = -310;
@@ -80,8 +80,10 @@ impl std::error::Error for RulesError {}
 /// Who may still reach a host in quarantine, and at which ports its sshd listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Management {
-    /// Their addresses, as the host sees them.
+    /// The address that we come from, as the host sees it.
     pub from: BTreeSet<Address>,
+    /// From where else.
+    pub declared: BTreeSet<Manager>,
     /// As the host sees them: before and after a translation of its own.
     pub ports: BTreeSet<NonZeroU16>,
 }
@@ -116,7 +118,8 @@ impl HostRules {
     #[must_use]
     pub fn render(&self) -> String {
         let ports = ports(&self.0.ports);
-        let sets = sets("lockturn_managers", &self.0.from);
+        let managers = self.0.from.iter().copied().map(Manager::from).chain(self.0.declared.iter().copied());
+        let sets = sets("lockturn_managers", &managers.collect());
         let v6 = sets.iter().any(|set| set.family == "ip6");
         let mut text =
             Text::begin("This host is in quarantine. Nothing passes but SSH from its managers.", &Table::own());
@@ -202,7 +205,7 @@ impl PeerRules {
     /// The transaction.
     #[must_use]
     pub fn render(&self) -> String {
-        let sets = sets("lockturn_host", &self.addresses);
+        let sets = sets("lockturn_host", &self.addresses.iter().copied().map(Manager::from).collect());
         let mut text = Text::begin(
             &format!(
                 "{} is in quarantine. This host drops what goes to it or comes from it, and nothing else.",
@@ -297,15 +300,20 @@ struct Set {
     family: &'static str,
     name: String,
     kind: &'static str,
+    /// A prefix is among them.
+    interval: bool,
     elements: String,
 }
 
 /// A set for each family that has addresses: an empty one needs no rule.
-fn sets(name: &str, addresses: &BTreeSet<Address>) -> Vec<Set> {
+fn sets(name: &str, addresses: &BTreeSet<Manager>) -> Vec<Set> {
+    // nft refuses a set in which one element is a part of another one.
+    let apart = |one: &&Manager| !addresses.iter().any(|other| other != *one && other.covers(one));
     let of = |version: &str, family, kind, wanted: fn(&IpAddr) -> bool| {
-        let ips = addresses.iter().map(|address| address.ip()).filter(wanted);
-        let elements = ips.map(|ip| ip.to_string()).collect::<Vec<_>>().join(", ");
-        (!elements.is_empty()).then(|| Set { family, name: format!("{name}_{version}"), kind, elements })
+        let ours: Vec<_> = addresses.iter().filter(|one| wanted(&one.first())).filter(apart).collect();
+        let elements = ours.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let interval = ours.iter().any(|one| one.is_network());
+        (!elements.is_empty()).then(|| Set { family, name: format!("{name}_{version}"), kind, interval, elements })
     };
     let both = [of("v4", "ip", "ipv4_addr", IpAddr::is_ipv4), of("v6", "ip6", "ipv6_addr", IpAddr::is_ipv6)];
     both.into_iter().flatten().collect()
@@ -335,6 +343,9 @@ impl Text {
         for set in sets {
             self.line(1, &format!("set {} {{", set.name));
             self.line(2, &format!("type {}", set.kind));
+            if set.interval {
+                self.line(2, "flags interval");
+            }
             self.line(2, &format!("elements = {{ {} }}", set.elements));
             self.line(1, "}");
         }

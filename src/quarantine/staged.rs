@@ -42,7 +42,8 @@ pub fn staged(plan: &IsolationPlan, member: &HostName, learned: &Learned) -> Res
     if let Some(own) = plan.hosts.get(member) {
         let (from, port) = learned.seen_from.ok_or(RulesError::NoManager)?;
         let ports = [Some(port), NonZeroU16::new(own.port)].into_iter().flatten().collect();
-        let rules = HostRules::new(Management { from: BTreeSet::from([from]), ports })?;
+        let rules =
+            HostRules::new(Management { from: BTreeSet::from([from]), declared: plan.managers.clone(), ports })?;
         return Ok(vec![(Table::own(), rules.render())]);
     }
     let login = |host: &HostName| plan.members.get(member)?.way_to.get(host);

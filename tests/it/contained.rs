@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use lockturn::journal::Journal;
 use lockturn::model::{
     Become, Certainty, Entry, Event, HostName, ISOLATION_VERSION, Isolates, IsolationMember, IsolationPlan, Known,
-    Millis, Reached, Reason, ReasonKind, Step, Verdict, Way,
+    Manager, Millis, Reached, Reason, ReasonKind, Step, Verdict, Way,
 };
 use lockturn::quarantine::{Isolation, Learned, Next, RulesError, flows, staged};
 use lockturn::report::summarise_isolation;
@@ -38,9 +38,14 @@ fn plan(way: Way) -> IsolationPlan {
             (name("w-2"), member(&[])),
         ]),
         lease: Millis::from_secs(60),
+        managers: BTreeSet::new(),
         evidence: None,
         forgetting: None,
     }
+}
+
+fn manager(text: &str) -> Manager {
+    text.parse().unwrap()
 }
 
 fn rules(host: &str, learned: &Learned) -> String {
@@ -66,6 +71,18 @@ fn each_machine_gets_what_its_part_is() {
     let own = rules("w-1", &Learned { seen_from, ..Learned::default() });
     assert!(own.contains("elements = { 192.0.2.1 }") && own.contains("tcp dport { 22, 2222 } accept"), "{own}");
     assert_eq!(staged(&plan(Way::Quarantine), &name("w-1"), &nothing), Err(RulesError::NoManager));
+
+    // Who else may manage it stands in the plan, and so in the ledger: whoever takes the run up stages the same.
+    let others = IsolationPlan { managers: [manager("198.51.100.0/28")].into(), ..plan(Way::Quarantine) };
+    let read: IsolationPlan = serde_json::from_str(&serde_json::to_string(&others).unwrap()).unwrap();
+    assert_eq!((&read, read.hash()), (&others, others.hash()));
+    let learned = Learned { seen_from, ..Learned::default() };
+    let own = staged(&read, &name("w-1"), &learned).unwrap().remove(0).1;
+    assert!(own.contains("elements = { 192.0.2.1, 198.51.100.0/28 }"), "{own}");
+    let peer = staged(&read, &name("w-2"), &learned).unwrap().remove(0).1;
+    assert!(!peer.contains("198.51.100"), "{peer}");
+    let wide = serde_json::to_string(&others).unwrap().replace("198.51.100.0/28", "0.0.0.0/0");
+    assert!(serde_json::from_str::<IsolationPlan>(&wide).is_err());
 
     for host in ["control", "w-1", "w-2"] {
         let gone = staged(&plan(Way::Release), &name(host), &nothing).unwrap();
@@ -235,12 +252,14 @@ const FLEET: &str = "all:
 
 #[test]
 fn what_may_be_a_mistake_is_refused_before_anybody_is_connected() {
-    let refused: [(&[&str], &str); 7] = [
+    let refused: [(&[&str], &str); 9] = [
         (&["quarantine", "lo"], "no address of lo is known"),
         (&["quarantine", "a"], "a is the way to b"),
         (&["quarantine", "b"], "b and c have the same address 192.0.2.2"),
         (&["quarantine", "d", "e", "c"], "more than a third of the fleet"),
         (&["quarantine", "a"], "--even a"),
+        (&["quarantine", "d", "--manager", "192.0.2.0/29"], "--manager 192.0.2.0/29 has a in it (192.0.2.1)"),
+        (&["quarantine", "d", "--manager", "192.0.2.4"], "--manager 192.0.2.4 is d"),
         (&["release", "d"], "d is not in quarantine"),
         (&["resume"], "no run is unfinished"),
     ];
@@ -251,6 +270,10 @@ fn what_may_be_a_mistake_is_refused_before_anybody_is_connected() {
     }
     let (code, said) = says(FLEET, &["quarantine", "nobody"]);
     assert!(code == Some(2) && said.contains("no host of the inventory"), "{code:?}: {said}");
+    for (manager, why) in [("bastion", "not an IP address"), ("10.0.0.0/8", "wider than /16")] {
+        let (code, said) = says(FLEET, &["quarantine", "d", "--manager", manager]);
+        assert!(code == Some(2) && said.contains(why), "{code:?}: {said}");
+    }
 }
 
 #[tokio::test]

@@ -126,6 +126,7 @@ fn plan(isolates: &Isolates, evidence: Option<EvidencePlan>) -> IsolationPlan {
         hosts: isolates.hosts.iter().map(|host| (host.clone(), known())).collect(),
         members: ["control", "w-1", "w-2", "w-3", "w-4"].map(|host| (name(host), member())).into(),
         lease: Millis::from_secs(60),
+        managers: BTreeSet::new(),
         evidence,
         forgetting: None,
     }

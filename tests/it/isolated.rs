@@ -36,6 +36,7 @@ pub(crate) fn tells(lab: &Lab, way: Way, run: &str, forgetting: Option<Forgettin
         hosts: BTreeMap::from([(host, known)]),
         members: HOSTS.map(|name| (name.parse().unwrap(), member())).into(),
         lease: Millis::from_secs(60),
+        managers: BTreeSet::new(),
         evidence: None,
         forgetting,
     };

@@ -7,7 +7,8 @@ use std::path::Path;
 use lockturn::inventory::Inventory;
 use lockturn::model::HostName;
 use lockturn::quarantine::{
-    Address, Danger, Fleet, HostRules, Management, PeerRules, RulesError, Table, WayIn, dangers,
+    Address, Danger, Fleet, HostRules, Management, Manager, PeerRules, RulesError, Table, WayIn, dangers,
+    inventory_host_in,
 };
 
 fn name(text: &str) -> HostName {
@@ -19,6 +20,10 @@ fn names(texts: &[&str]) -> BTreeSet<HostName> {
 }
 
 fn addresses(texts: &[&str]) -> BTreeSet<Address> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn managers(texts: &[&str]) -> BTreeSet<Manager> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
@@ -37,13 +42,17 @@ fn is_as_reviewed(name: &str, text: &str) {
 
 #[test]
 fn what_the_host_itself_gets() {
-    let rules = |from: &[&str], at: &[u16]| {
-        HostRules::new(Management { from: addresses(from), ports: ports(at) }).unwrap().render()
+    let rules = |from: &[&str], declared: &[&str], at: &[u16]| {
+        HostRules::new(Management { from: addresses(from), declared: managers(declared), ports: ports(at) })
+            .unwrap()
+            .render()
     };
-    is_as_reviewed("host", &rules(&["192.0.2.1", "198.51.100.7", "2001:db8::1"], &[22, 2222]));
-    let v4 = rules(&["192.0.2.1"], &[22]);
+    is_as_reviewed("host", &rules(&["192.0.2.1", "198.51.100.7", "2001:db8::1"], &[], &[22, 2222]));
+    let declared = ["198.51.100.0/28", "198.51.100.7", "2001:db8:1:2::/64"];
+    is_as_reviewed("host-with-declared-managers", &rules(&["192.0.2.1"], &declared, &[22]));
+    let v4 = rules(&["192.0.2.1"], &[], &[22]);
     assert!(!v4.contains("ip6"), "nobody manages it over IPv6, so nothing of IPv6 passes: {v4}");
-    let v6 = rules(&["2001:db8::1"], &[22]);
+    let v6 = rules(&["2001:db8::1"], &[], &[22]);
     assert!(!v6.contains("ip saddr") && !v6.contains("ipv4"), "{v6}");
 }
 
@@ -59,9 +68,10 @@ fn what_a_peer_gets() {
 
 #[test]
 fn rules_that_lock_everybody_out_or_say_nothing_do_not_exist() {
-    let nobody = Management { from: BTreeSet::new(), ports: ports(&[22]) };
+    // Whoever was declared is no use to us: who loads the rules must come in through them.
+    let nobody = Management { from: BTreeSet::new(), declared: managers(&["192.0.2.7"]), ports: ports(&[22]) };
     assert_eq!(HostRules::new(nobody), Err(RulesError::NoManager));
-    let nowhere = Management { from: addresses(&["192.0.2.1"]), ports: BTreeSet::new() };
+    let nowhere = Management { from: addresses(&["192.0.2.1"]), declared: BTreeSet::new(), ports: BTreeSet::new() };
     assert_eq!(HostRules::new(nowhere), Err(RulesError::NoPort));
     assert_eq!(PeerRules::new(name("w"), BTreeSet::new(), None), Err(RulesError::NoAddress));
     let shut = WayIn { ports: BTreeSet::new(), user: None };
@@ -104,6 +114,69 @@ fn only_the_address_of_one_machine_gets_into_a_rule() {
     ] {
         assert_eq!(good.parse::<Address>().unwrap().to_string(), shown);
     }
+}
+
+#[test]
+fn only_addresses_and_narrow_prefixes_are_managers() {
+    for (bad, why) in [
+        ("bastion", "not an IP address"),
+        ("bastion/24", "not an IP address"),
+        ("127.0.0.1", "every machine's own"),
+        ("0.0.0.0/0", "not the address of one machine"),
+        ("::/0", "not the address of one machine"),
+        ("224.0.0.0/24", "not the address of one machine"),
+        ("10.0.0.0/8", "wider than /16"),
+        ("10.0.0.0/15", "wider than /16"),
+        ("2001:db8::/32", "wider than /48"),
+        ("192.0.2.7/24", "192.0.2.0/24 is the network"),
+        ("2001:db8::7/64", "2001:db8::/64 is the network"),
+        ("192.0.2.0/", "no length of a prefix"),
+        ("192.0.2.0/33", "no length of a prefix"),
+        ("2001:db8::/129", "no length of a prefix"),
+        ("192.0.2.0/+24", "no length of a prefix"),
+        ("192.0.2.0/24 ", "no length of a prefix"),
+        ("192.0.2.0/255.255.255.0", "no length of a prefix"),
+        ("192.0.2.0/24/8", "no length of a prefix"),
+        ("::ffff:192.0.2.0/24", "no length of a prefix"),
+        ("fe80::%eth0/64", "no length of a prefix"),
+        ("192.0.2.0/24 }; flush ruleset", "no length of a prefix"),
+        ("", "not an IP address"),
+        ("/24", "not an IP address"),
+    ] {
+        let said = bad.parse::<Manager>().expect_err(bad).to_string();
+        assert!(said.contains(why), "`{bad}`: {said}");
+    }
+    for (good, shown) in [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1/32", "192.0.2.1"),
+        ("10.20.0.0/16", "10.20.0.0/16"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:DB8:0:7::/64", "2001:db8:0:7::/64"),
+        ("2001:db8::1/128", "2001:db8::1"),
+        ("fe80::1%eth0", "fe80::1"),
+    ] {
+        assert_eq!(good.parse::<Manager>().unwrap().to_string(), shown);
+    }
+    let network: Manager = "192.0.2.16/28".parse().unwrap();
+    let is_in = |text: &str| network.has(text.parse().unwrap());
+    assert!(
+        is_in("192.0.2.16") && is_in("192.0.2.31") && !is_in("192.0.2.15") && !is_in("192.0.2.32") && !is_in("::1")
+    );
+}
+
+#[test]
+fn no_host_of_the_inventory_is_a_manager() {
+    let known = BTreeMap::from([
+        (name("worker-1"), addresses(&["192.0.2.11", "2001:db8::11"])),
+        (name("worker-3"), addresses(&["192.0.2.13"])),
+    ]);
+    let found = |texts: &[&str]| {
+        let declared = managers(texts);
+        inventory_host_in(&declared, &known).map(|(manager, host, address)| format!("{manager} {host} {address}"))
+    };
+    assert_eq!(found(&["192.0.2.0/29", "192.0.2.14", "2001:db8:0:1::/64"]), None);
+    assert_eq!(found(&["192.0.2.14", "192.0.2.12/30"]).as_deref(), Some("192.0.2.12/30 worker-3 192.0.2.13"));
+    assert_eq!(found(&["2001:db8::11"]).as_deref(), Some("2001:db8::11 worker-1 2001:db8::11"));
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn has_rules(host: &Host) -> Option<()> {
 fn rules(from: &str) -> String {
     let from: Address = from.parse().unwrap();
     let ports = BTreeSet::from([22_u16.try_into().unwrap()]);
-    HostRules::new(Management { from: BTreeSet::from([from]), ports }).unwrap().render()
+    HostRules::new(Management { from: BTreeSet::from([from]), declared: BTreeSet::new(), ports }).unwrap().render()
 }
 
 fn wait<T>(what: impl Future<Output = T>) -> T {

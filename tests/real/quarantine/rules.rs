@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 
 use lockturn::model::HostName;
-use lockturn::quarantine::{Address, HostRules, Management, PeerRules, Table, WayIn};
+use lockturn::quarantine::{Address, HostRules, Management, Manager, ManagerError, PeerRules, Table, WayIn};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -34,6 +34,24 @@ fn addresses() -> impl Strategy<Value = BTreeSet<Address>> {
     prop_oneof![9 => prop::collection::btree_set(address(), 1..6), 1 => prop::collection::btree_set(address(), 100..300)]
 }
 
+/// What may be declared: random prefixes, some of them a part of another one, and some of one machine.
+fn managers() -> impl Strategy<Value = BTreeSet<Manager>> {
+    let one = (address(), 0..=128_u8).prop_filter_map("a prefix that may be", |(address, bits)| {
+        let written = format!("{address}/{bits}");
+        match written.parse::<Manager>() {
+            Err(ManagerError::Beyond { network, .. }) => Some(network),
+            other => other.ok(),
+        }
+    });
+    let nested = (one, 0..=16_u8).prop_map(|(outer, more)| {
+        let inner = outer.to_string().split_once('/').and_then(|(first, bits)| {
+            format!("{first}/{}", bits.parse::<u8>().ok()?.checked_add(more)?).parse::<Manager>().ok()
+        });
+        [Some(outer), inner]
+    });
+    prop::collection::vec(nested, 0..5).prop_map(|all| all.into_iter().flatten().flatten().collect())
+}
+
 fn ports() -> impl Strategy<Value = BTreeSet<NonZeroU16>> {
     prop::collection::btree_set(any::<NonZeroU16>(), 1..4)
 }
@@ -43,7 +61,8 @@ fn host() -> impl Strategy<Value = HostName> {
 }
 
 fn host_rules() -> impl Strategy<Value = HostRules> {
-    (addresses(), ports()).prop_map(|(from, ports)| HostRules::new(Management { from, ports }).unwrap())
+    (addresses(), managers(), ports())
+        .prop_map(|(from, declared, ports)| HostRules::new(Management { from, declared, ports }).unwrap())
 }
 
 fn peer_rules() -> impl Strategy<Value = (HostName, PeerRules)> {

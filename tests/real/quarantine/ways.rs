@@ -48,7 +48,7 @@ fn ssh() -> BTreeSet<NonZeroU16> {
 
 fn host_rules(lan: &Lan) -> String {
     let from = lan.manager.known();
-    HostRules::new(Management { from, ports: ssh() }).unwrap().render()
+    HostRules::new(Management { from, declared: BTreeSet::new(), ports: ssh() }).unwrap().render()
 }
 
 /// One way, as the attacker takes it: `WAY SOURCE TARGET`.
@@ -302,6 +302,29 @@ fn the_way_in_through_a_peer_is_for_management_alone() {
     let other = try_all(&mut lan.manager.attacker(SHUT), "later", "another", &each(&["tcp-22"], "-", &targets));
     none(lan.worker.witness.seen(), &other, "another user");
     report("way in", back.len() + tried.len() + other.len());
+}
+
+#[test]
+fn a_declared_manager_gets_in_by_ssh_and_who_is_beside_its_prefix_does_not() {
+    let mut lan = Lan::new();
+    // `outside` is in both prefixes, `peer` in none.
+    let declared = ["10.77.0.4/30", "fd77::4/126"].map(|prefix| prefix.parse().unwrap()).into();
+    let rules = HostRules::new(Management { from: lan.manager.known(), declared, ports: ssh() }).unwrap();
+    lan.worker.space.load(&rules.render());
+    let global = &all_of(&lan.worker)[..2];
+    for machine in [&lan.manager, &lan.outside] {
+        let who = format!("{} to worker", machine.v4());
+        let managed = try_all(&mut machine.attacker(OPEN), "after", &who, &each(&["tcp-22"], "-", global));
+        assert_eq!(lan.worker.witness.missing(&managed), BTreeSet::new(), "{who}");
+    }
+    let ways: Vec<&str> = EACH.iter().copied().filter(|way| *way != "tcp-22").collect();
+    let mut shut = try_all(&mut lan.outside.attacker(SHUT), "after", "declared to worker", &each(&ways, "-", global));
+    shut.extend(try_all(&mut lan.peer.attacker(SHUT), "after", "peer to worker", &each(&EACH, "-", global)));
+    none(lan.worker.witness.seen(), &shut, "to the worker");
+    // It is no way out either.
+    let out = try_all(&mut lan.worker.attacker(SHUT), "after", "worker", &each(&EACH, "-", &all_of(&lan.outside)));
+    none(lan.outside.witness.seen(), &out, "from the worker to a declared manager");
+    report("declared manager", shut.len() + out.len());
 }
 
 #[test]
