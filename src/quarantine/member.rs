@@ -68,6 +68,8 @@ pub struct Member {
     proved: bool,
     /// The proof was tried in this process.
     tried: bool,
+    /// What somebody else undid is done anew in this process.
+    anew: bool,
     doing: Option<Step>,
     /// Nothing more is done here before the run is resumed.
     over: bool,
@@ -84,6 +86,7 @@ impl Member {
             confirmed: false,
             proved: false,
             tried: false,
+            anew: false,
             doing: None,
             over: false,
             trouble: None,
@@ -186,6 +189,11 @@ impl Member {
             Step::Confirm => self.over = true,
             // Nothing of it was loaded, so nothing has to go back.
             Step::Stage | Step::Arm if !unknown => self.at = At::Gone,
+            // It was all done once, and somebody undid it since: it is done anew, and once only.
+            Step::Verify if !unknown && reason.kind == ReasonKind::Changed && self.at == At::Clean && !self.anew => {
+                (self.at, self.confirmed, self.proved, self.anew) = (At::Outside, false, false, true);
+                return;
+            }
             // The rules stay: what is not proved is said.
             Step::Verify if !unknown => (self.tried, self.proved) = (true, false),
             _ => self.over = true,

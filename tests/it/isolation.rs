@@ -26,6 +26,8 @@ impl Truth {
             Step::Lock => self.locked = true,
             Step::Stage => {
                 assert!(self.locked && !self.rules || self.confirmed, "staged over rules that are in place: {self:?}");
+                // What was confirmed and is not there any more begins anew.
+                self.confirmed &= self.rules;
                 self.staged = true;
             }
             Step::Arm => {
@@ -38,7 +40,7 @@ impl Truth {
                 self.rules = true;
             }
             Step::Confirm if self.fired => return Err(ReasonKind::Fired),
-            Step::Confirm if !self.rules => return Err(ReasonKind::Changed),
+            Step::Confirm if !self.rules && !self.confirmed => return Err(ReasonKind::Changed),
             Step::Confirm => (self.armed, self.confirmed) = (false, true),
             Step::Verify => {
                 if !self.rules {
@@ -58,6 +60,11 @@ impl Truth {
             }
         }
         Ok(())
+    }
+
+    /// Another one who manages rules there takes them away.
+    fn flush(&mut self) {
+        self.rules &= !self.confirmed;
     }
 
     /// Nobody confirmed it in time.
@@ -179,15 +186,18 @@ proptest! {
     #[test]
     fn whatever_happens_what_is_said_is_true_and_a_resume_ends_it(
         peers in 1..4_usize,
-        processes in prop::collection::vec(prop::collection::vec(heard(), 0..40), 1..5),
+        processes in prop::collection::vec((prop::collection::vec(heard(), 0..40), any::<bool>()), 1..5),
     ) {
         let mut world = World::new(peers);
-        for process in processes {
+        for (process, flushed) in processes {
             let mut heard = process.into_iter();
             let outcome = world.play(&mut || heard.next().unwrap_or(Heard::LostBefore));
             world.is_honest(outcome);
             for (_, truth) in &mut world.truth {
                 truth.fire();
+                if flushed {
+                    truth.flush();
+                }
             }
             world.resume();
         }
@@ -291,6 +301,39 @@ fn rules_that_stay_open_stay_and_are_said_to_be_unverified() {
     assert!(world.truth(&peer).rules, "it leaks, so it was opened altogether");
     world.resume();
     assert_eq!(world.play(&mut || Heard::Answer), Outcome::Quarantined);
+}
+
+#[test]
+fn what_somebody_took_away_is_seen_and_put_back_by_the_next_process() {
+    let mut world = World::new(2);
+    assert_eq!(world.play(&mut || Heard::Answer), Outcome::Quarantined);
+    for host in ["peer-0", "a-worker"] {
+        world.truth(&name(host)).flush();
+    }
+    world.resume();
+    assert_eq!(world.play(&mut || Heard::Answer), Outcome::Quarantined);
+    assert!(world.is_done() && world.truth.iter().all(|(_, truth)| truth.rules && !truth.armed), "{:?}", world.truth);
+
+    // Who takes them away again at once is not argued with: it is said, until the next one looks.
+    world.truth(&name("peer-0")).flush();
+    world.resume();
+    let changed = Reason::new(ReasonKind::Changed, "");
+    let mut looked = 0;
+    while let Next::Begin(steps) = world.run.next() {
+        for (host, step) in steps {
+            world.apply(&Event::StepBegan { host: host.clone(), step });
+            if host == name("peer-0") && step == Step::Verify {
+                looked += 1;
+                let certainty = Certainty::Failed;
+                world.apply(&Event::StepFailed { host, step, certainty, reason: changed.clone() });
+            } else {
+                world.end(&host, step, Heard::Answer);
+            }
+        }
+    }
+    assert_eq!(looked, 2, "before it was put back, and after");
+    assert_eq!(world.run.members()[&name("peer-0")].containment(), Containment::Unverified);
+    assert_eq!(world.run.outcome(), Outcome::Partial { enforced: 1, peers: 2 });
 }
 
 #[test]
