@@ -1,7 +1,8 @@
 //! Quarantine against the real nftables, in network namespaces that each test makes and that end with it.
 //!
-//! These tests need root, `nft`, `ip`, `unshare` and `nsenter`; `make test` installs the tools.
+//! These tests need root, `nft`, `ip`, `iptables`, `unshare` and `nsenter`; `make test` installs the tools.
 
+mod beside;
 mod lan;
 mod program;
 mod rules;

@@ -14,33 +14,33 @@ use super::rules::OTHERS;
 use super::space::{Space, eventually};
 use crate::host_program::shell_host::{Home, ShellHost};
 
-const SHELLS: [&[&str]; 5] = [&["dash"], &["bash"], &["bash", "--posix"], &["busybox", "sh"], &["mksh"]];
+pub(super) const SHELLS: [&[&str]; 5] = [&["dash"], &["bash"], &["bash", "--posix"], &["busybox", "sh"], &["mksh"]];
 
-fn table() -> Table {
+pub(super) fn table() -> Table {
     Table::of(&"worker-1".parse().unwrap())
 }
 
-fn rules(address: &str) -> String {
+pub(super) fn rules(address: &str) -> String {
     PeerRules::new("worker-1".parse().unwrap(), BTreeSet::from([address.parse().unwrap()]), None).unwrap().render()
 }
 
 /// A host with somebody else's rules.
-struct Firewalled {
-    space: Space,
-    home: Home,
+pub(super) struct Firewalled {
+    pub(super) space: Space,
+    pub(super) home: Home,
     shell: &'static [&'static str],
     before: String,
 }
 
 impl Firewalled {
-    fn new(shell: &'static [&'static str]) -> Self {
+    pub(super) fn new(shell: &'static [&'static str]) -> Self {
         let space = Space::new();
         space.load(OTHERS);
         let before = space.run("nft list ruleset");
         Self { space, home: Home::new(), shell, before }
     }
 
-    async fn session(&self, run: &str, epoch: u64) -> ShellHost {
+    pub(super) async fn session(&self, run: &str, epoch: u64) -> ShellHost {
         let mut command = Command::new("nsenter");
         command.args(["--net", "-t", &self.space.pid()]).args(self.shell).arg("-s");
         ShellHost::on(command, &self.home, run, epoch).await.unwrap()
@@ -70,7 +70,7 @@ impl Firewalled {
     }
 
     /// Confirmed as it must be: by whoever came in through the rules.
-    async fn confirmed(&self, run: &str, load: &str) {
+    pub(super) async fn confirmed(&self, run: &str, load: &str) {
         let _first = self.cut(run, load, 60).await;
         let mut fresh = self.session(run, 2).await;
         fresh.ok(&Request::Lock).await;
@@ -80,15 +80,15 @@ impl Firewalled {
         assert_eq!(fresh.ok(&Request::Leftovers).await.expose(), b"", "what is kept is no unfinished run");
     }
 
-    fn ruleset(&self) -> String {
+    pub(super) fn ruleset(&self) -> String {
         self.space.run("nft list ruleset")
     }
 
-    fn drops(&self, address: &str) -> bool {
+    pub(super) fn drops(&self, address: &str) -> bool {
         self.ruleset().contains(&format!("elements = {{ {address} }}"))
     }
 
-    async fn kept(&self) -> Vec<(String, KeptState)> {
+    pub(super) async fn kept(&self) -> Vec<(String, KeptState)> {
         let mut looking = self.session("09LOOK", 1).await;
         Kept::parse(&looking.ok(&Request::Kept).await).unwrap().0
     }
@@ -99,7 +99,7 @@ impl Firewalled {
     }
 
     /// What the service does that holds on to the rules: once.
-    fn load_again(&self) {
+    pub(super) fn load_again(&self) {
         let state = self.home.path(".lockturn");
         let program = state.join("kept/program");
         let status = self.space.command("/bin/sh").arg(program).arg("load").arg(state).status().unwrap();
