@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::host::{Kept, KeptState, Request};
 use crate::inventory::Inventory;
-use crate::model::{HostName, Reason};
+use crate::model::{HostName, Reason, RunId};
 use crate::quarantine::Table;
 use crate::runtime::actor::{Actor, STEP_MAX, Who};
 use crate::runtime::isolate::STATE;
@@ -47,6 +47,7 @@ pub(super) async fn look(
     });
     let asking = async { Ok(futures::future::join_all(asking).await) };
     let mut good = true;
+    let mut open: BTreeSet<&RunId> = BTreeSet::new();
     for (name, said) in unless_stopped(interrupts, asking).await? {
         for host in &isolated {
             let table = if *host == name { Table::own() } else { Table::of(host) };
@@ -54,7 +55,12 @@ pub(super) async fn look(
             print(args, name, host, &word, holds);
             // Of the host itself its own word is advice only.
             good &= holds || *host == name;
+            open.extend((!holds).then_some(&standing[*host].0));
         }
+    }
+    for run in open {
+        let next = format!("next: lockturn resume {run} looks there again, and puts the rules back where they were\n");
+        say::err(&session.again.in_text(&next));
     }
     Ok(good)
 }

@@ -149,7 +149,8 @@ pub(super) async fn resume(
         Event::Resumed { .. } => Some(false),
         _ => None,
     });
-    if over == Some(true) {
+    // One that isolates is looked at again as often as somebody likes: what another one undid since is put back.
+    if over == Some(true) && plan.way == Way::Release {
         return Err(CliError::new(Exit::Refused, format!("the run {run} is over; nothing was changed"))
             .hint(format!("lockturn show {run}")));
     }

@@ -352,11 +352,11 @@ fn status_names_who_has_forgotten_and_who_has_not_yet() {
     let (row, said) = status();
     assert!(row.starts_with("control "), "{said}");
     assert!(row.contains("NOT forgotten yet: unverified in `forget`: it takes what it should refuse"), "{said}");
-    assert!(said.contains("resume 01B"), "{said}");
+    assert!(said.contains("resume 01B has them forget"), "{said}");
 
     tells(&lab, "01C", Ok(()));
     let (row, said) = status();
-    assert!(row.contains("forgotten, proved") && !said.contains("resume 01"), "{said}");
+    assert!(row.contains("forgotten, proved") && !said.contains("has them forget"), "{said}");
 
     isolated::says(&lab, Way::Release, "01D");
     let said = lab.say(&["status", &lab.at("playbooks/worker-secret.yml").display().to_string()]).with(0);

@@ -117,11 +117,18 @@ fn status_looks(fleet: &Fleet) {
     assert_eq!(said.matches("rules in place").count(), 4, "{said}");
     let (peer, table) = (fleet.host("worker-1"), "lockturn_quarantine_worker-2");
     peer.sh(&format!("systemctl stop lockturn-quarantine; nft delete table inet {table}"));
-    status().with(6, &["rules GONE"]);
+    let has_rules = || peer.try_sh(&format!("nft list table inet {table}"), "").status.success().then_some(());
+    status().with(6, &["rules GONE", "next: lockturn", "resume"]);
     peer.sh("systemctl start lockturn-quarantine");
-    eventually("the rules are back", || {
-        peer.try_sh(&format!("nft list table inet {table}"), "").status.success().then_some(())
-    });
+    eventually("the rules are back", has_rules);
+    // For good: nothing holds on to them. Whoever takes the run up again puts them back.
+    peer.sh(&format!("systemctl stop lockturn-quarantine; nft delete table inet {table}"));
+    peer.sh(&format!("rm /var/lib/lockturn-quarantine/kept/{table}.nft*"));
+    status().with(6, &["NO rules"]);
+    let run = lockturn(fleet, &["runs"]).said.lines().next().unwrap().split(' ').next().unwrap().to_owned();
+    lockturn(fleet, &["resume", &run]).with(0, &["QUARANTINED  worker-2: dropped by 3 peers"]);
+    assert_eq!(has_rules(), Some(()));
+    status().with(0, &["rules in place"]);
 }
 
 /// A rotation goes on without it; afterwards it holds what it held.
