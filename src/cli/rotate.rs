@@ -221,6 +221,7 @@ fn assign(
             vault: if vault.is_apart(host) { Arc::new(vault.of(host)) } else { Arc::clone(vault) },
             prints: Arc::clone(prints),
             rest: Rest::Untouched,
+            is_decided: false,
             contents: Arc::new(contents.remove(host).unwrap_or_default()),
             lease: plan.lease,
             verifier: Verifier { notes: notes.clone(), futile: fleet.futile().clone() },

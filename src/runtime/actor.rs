@@ -25,7 +25,7 @@ const ASIDE_MAX: Duration = Duration::from_secs(10);
 /// How often a lost host is connected again within one step. More would only delay the decision that the others wait for.
 const RECONNECTS_MAX: u32 = 2;
 
-/// How long a host that is not there may take to start again, in a step in which nobody waits for it. A small machine does.
+/// How long a host that is not there may take to start again, in one step in which nobody waits for it. A small machine does.
 const STARTS_AGAIN_MAX: Duration = Duration::from_secs(20);
 
 /// How long it is left alone in between.
@@ -59,8 +59,8 @@ pub struct Actor {
     taken: bool,
     /// Whether it is still to be taken for a run that is taken up.
     left_to_take: Option<Announced>,
-    /// Whether a host that starts again is waited for.
-    patient: bool,
+    /// How long a host that starts again is still waited for.
+    patience: Duration,
     /// Until when an armed host waits for us.
     lease: HeldLease,
 }
@@ -86,7 +86,7 @@ impl Actor {
             live: None,
             taken: false,
             left_to_take: None,
-            patient: false,
+            patience: Duration::ZERO,
             lease: HeldLease::default(),
         }
     }
@@ -135,21 +135,31 @@ impl Actor {
     /// From here on a host that is not there now is waited for a while, or not: worth it where it keeps nobody waiting, because the run
     /// is decided.
     pub const fn be_patient(&mut self, patient: bool) {
-        self.patient = patient;
+        self.patience = if patient { STARTS_AGAIN_MAX } else { Duration::ZERO };
     }
 
-    async fn connect_patiently(&mut self) -> Result<(), Reason> {
+    /// As [`Actor::connect`], with the patience that is left. Says how long the host was waited for.
+    ///
+    /// # Errors
+    /// As [`Actor::connect`].
+    pub async fn connect_patiently(&mut self) -> Result<Duration, Reason> {
         // One that is silent has been waited for already. One that refuses, or has no network yet, may be about to start.
         let starting = |kind| matches!(kind, ReasonKind::ConnectionRefused | ReasonKind::Unreachable);
-        let until = Instant::now() + STARTS_AGAIN_MAX;
-        loop {
+        let mut refused: Option<Instant> = None;
+        let connected = loop {
             match self.connect().await {
-                Err(reason) if starting(reason.kind) && Instant::now() < until => {
+                Err(reason) if starting(reason.kind) => {
+                    if refused.get_or_insert_with(Instant::now).elapsed() >= self.patience {
+                        break Err(reason);
+                    }
                     tokio::time::sleep(STARTS_AGAIN_PAUSE).await;
                 }
-                connected => return connected.map(drop),
+                connected => break connected.map(drop),
             }
-        }
+        };
+        let waited = refused.map_or(Duration::ZERO, |since| since.elapsed());
+        self.patience = self.patience.saturating_sub(waited);
+        connected.map(|()| waited)
     }
 
     /// Makes sure that the program on the host answers.
@@ -206,8 +216,7 @@ impl Actor {
     pub async fn call(&mut self, request: &Request<'_>, deadline: Duration) -> Result<Secret, CallError> {
         let mut lost = None;
         for _ in 0..=RECONNECTS_MAX {
-            let connected = if self.patient { self.connect_patiently().await } else { self.connect().await.map(drop) };
-            if let Err(reason) = connected {
+            if let Err(reason) = self.connect_patiently().await {
                 // What an earlier request did is not taken back by this one being impossible: the host's state is unknown.
                 return Err(CallError::Lost(lost.unwrap_or(reason)));
             }
@@ -313,7 +322,7 @@ impl Actor {
     /// # Errors
     /// Why there is none, or that the host is another coordinator's.
     pub async fn connection(&mut self) -> Result<&Connection, CallError> {
-        self.connect().await.map_err(CallError::Lost)?;
+        self.connect_patiently().await.map_err(CallError::Lost)?;
         let live = self.live.as_ref().expect("it is connected");
         live.fenced.clone().map_or(Ok(&live.connection), |reason| Err(CallError::Refused(reason)))
     }

@@ -254,7 +254,7 @@ impl Perform for Fleet {
             return Box::pin(async { Outcome::Unknown(reason) });
         };
         let rest = run.hosts().get(host).map_or(Rest::Untouched, |known| known.rest(run.decision()));
-        let work = Work { rest, ..work };
+        let work = Work { rest, is_decided: run.decision().is_some(), ..work };
         let drilled = self.silence.as_mut().and_then(|silence| silence.instead(&self.actors, &work, host, step));
         if let Some(doing) = drilled {
             return doing;

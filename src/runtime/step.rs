@@ -44,6 +44,8 @@ pub struct Work {
     pub prints: Arc<Prints>,
     /// What the host holds once it is cleaned.
     pub rest: Rest,
+    /// Whether the run has decided: nobody waits for this host to do so.
+    pub is_decided: bool,
     /// The contents that inspect read there.
     pub contents: Arc<BTreeMap<usize, Content>>,
     /// How long an armed host waits.
@@ -54,7 +56,7 @@ pub struct Work {
 
 /// Does one step on one host.
 pub async fn perform(actor: &mut Actor, work: &Work, step: Step) -> Outcome {
-    actor.be_patient(matches!(step, Step::Confirm | Step::Revert | Step::Clean));
+    actor.be_patient(work.is_decided);
     let done = match take_first(actor, work.lease).await {
         Ok(()) => ask(actor, work, step).await,
         Err(error) => Err(error),

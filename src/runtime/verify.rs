@@ -58,11 +58,13 @@ impl Verifier {
     ) -> Result<(), CallError> {
         let probe = &planned.probe;
         let began = Instant::now();
-        let until = began + probe.deadline.duration();
+        let mut until = began + probe.deadline.duration();
         let mut streak = Streak::new(probe.successes);
         let mut stability = Stability::default();
         let mut before: Option<Reason> = None;
         loop {
+            // While a host starts again it can show nothing: that is none of the probe's time.
+            until += actor.connect_patiently().await.map_err(CallError::Lost)?;
             // The host waits while it is looked at; one that has gone back by itself need not be.
             keep_waiting(actor, direction, probe.interval.duration() + TRY_MAX * 2).await?;
             let now = Millis::from(began.elapsed());

@@ -46,6 +46,7 @@ mod selftest;
 #[path = "../support/services.rs"]
 mod services;
 mod ssh;
+mod starting;
 mod starved;
 mod stopped;
 #[path = "../support/fleet.rs"]

@@ -1,6 +1,5 @@
 //! A host does what it is asked, and the answer is lost on its way, at one certain moment of a `resume`.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -56,17 +55,8 @@ impl Between {
 
 /// Puts it between this machine and a host.
 fn between(lab: &Lab, host: &str, made: PathBuf) -> Arc<Between> {
-    let (inventory, known) = (lab.at("inventory.yml"), lab.at("known_hosts"));
-    let text = fs::read_to_string(&inventory).unwrap();
-    let (_, rest) = text.split_once(&format!("{host}: {{ address: ")).unwrap();
-    let (address, rest) = rest.split_once(", port: ").unwrap();
-    let to: SocketAddr = format!("{address}:{}", rest.split_once(' ').unwrap().0).parse().unwrap();
-    let (between, at) = Between::start(to, made);
-    let entry = |at: SocketAddr| format!("address: {}, port: {}", at.ip(), at.port());
-    fs::write(&inventory, text.replace(&entry(to), &entry(at))).unwrap();
-    let keys = fs::read_to_string(&known).unwrap();
-    let name = |at: SocketAddr| format!("[{}]:{}", at.ip(), at.port());
-    fs::write(&known, format!("{keys}{}", keys.replace(&name(to), &name(at)))).unwrap();
+    let (between, at) = Between::start(lab.address(host), made);
+    lab.reach_by(host, at);
     between
 }
 

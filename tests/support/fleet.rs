@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -169,6 +170,26 @@ impl Lab {
     /// Makes a host misbehave; `none` ends that.
     pub(crate) fn fault(&self, host: &str, word: &str) {
         fs::write(self.on(host, "fault"), word).unwrap();
+    }
+
+    /// Where a host listens, as the inventory says.
+    pub(crate) fn address(&self, host: &str) -> SocketAddr {
+        let text = fs::read_to_string(self.at("inventory.yml")).unwrap();
+        let (_, rest) = text.split_once(&format!("{host}: {{ address: ")).unwrap();
+        let (address, rest) = rest.split_once(", port: ").unwrap();
+        format!("{address}:{}", rest.split_once(' ').unwrap().0).parse().unwrap()
+    }
+
+    /// From here on whoever asks for a host comes by this way.
+    pub(crate) fn reach_by(&self, host: &str, way: SocketAddr) {
+        let (inventory, known) = (self.at("inventory.yml"), self.at("known_hosts"));
+        let to = self.address(host);
+        let entry = |at: SocketAddr| format!("address: {}, port: {}", at.ip(), at.port());
+        let text = fs::read_to_string(&inventory).unwrap();
+        fs::write(&inventory, text.replace(&entry(to), &entry(way))).unwrap();
+        let name = |at: SocketAddr| format!("[{}]:{}", at.ip(), at.port());
+        let keys = fs::read_to_string(&known).unwrap();
+        fs::write(&known, format!("{keys}{}", keys.replace(&name(to), &name(way)))).unwrap();
     }
 
     fn db(&self) -> rusqlite::Connection {

@@ -66,3 +66,18 @@ async fn a_host_that_does_not_come_back_is_given_up() {
         assert_eq!(asked.err().unwrap().reason().kind, ReasonKind::ConnectionRefused, "{patient}");
     }
 }
+
+#[tokio::test]
+async fn probes_that_go_through_a_host_wait_for_it_as_everything_else_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut actor = host_at("127.83.7.4", &dir, true);
+    let starts = async {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let listener = TcpListener::bind("127.83.7.4:2022").await.unwrap();
+        timeout(PATIENCE, listener.accept()).await.expect("nobody asked again").unwrap();
+    };
+    let asks = async {
+        let _hung_up = actor.connection().await;
+    };
+    tokio::join!(asks, starts);
+}

@@ -157,6 +157,7 @@ fn work(probe: PlannedProbe) -> Work {
         vault: Arc::new(vault),
         prints: Arc::new(Prints { key: Arc::new(FingerprintKey::new([0; 32])), new: BTreeMap::new() }),
         rest: Rest::Untouched,
+        is_decided: false,
         contents: Arc::new(BTreeMap::new()),
         lease: Millis::from_secs(60),
         verifier: Verifier { notes, futile: CancellationToken::new() },
