@@ -1,6 +1,6 @@
 //! `plan` and `rotate`: look, ask, do, prove.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -142,16 +142,45 @@ async fn look(
     draft: &Draft,
     run: &RunId,
 ) -> Result<Looked, CliError> {
+    let whos = whos(inventory, &surroundings::of_operator(args), draft);
+    let mut fleet = Fleet::new(whos, run, epoch::first(), &session.connector, &session.cancel);
+    let released = released(&session.journal, &playbook.name)?;
+    let mut said = read_all(args, session, inventory, draft, &fleet).await?;
+    let mut planned = made_out(&mut fleet, &session.key, playbook, draft, &released, &said).await?;
+    if planned.is_err() && said.problems.is_empty() {
+        // Another run may have changed hosts while they were read: then one holds them now, or they hold something else.
+        let again = read_all(args, session, inventory, draft, &fleet).await?;
+        if again.facts != said.facts {
+            said = again;
+            planned = made_out(&mut fleet, &session.key, playbook, draft, &released, &said).await?;
+        }
+    }
+    let plan = planned.map_err(|problems| refused(&problems))?;
+    Ok(Looked { plan, fleet, inspected: said.inspected, late: said.late })
+}
+
+/// What all hosts say.
+#[derive(Default)]
+struct Said {
+    facts: BTreeMap<HostName, HostFacts>,
+    inspected: BTreeMap<HostName, Inspected>,
+    late: Vec<Late>,
+    /// Hosts that did not say what they hold, or that a run holds.
+    problems: Vec<HostProblem>,
+}
+
+async fn read_all(
+    args: &Args,
+    session: &mut Session,
+    inventory: &Inventory,
+    draft: &Draft,
+    fleet: &Fleet,
+) -> Result<Said, CliError> {
     let surroundings = surroundings::of_operator(args);
-    let whos = whos(inventory, &surroundings, draft);
-    let fleet = Fleet::new(whos, run, epoch::first(), &session.connector, &session.cancel);
     let (reporter, since) = (&mut session.reporter, session.since);
     let said =
         fleet.inspect(draft, &session.key, Purpose::Change, |event| reporter.entry(&clock::entry(since, event))).await;
-    let mut inspected = BTreeMap::new();
-    let mut facts: BTreeMap<HostName, HostFacts> = BTreeMap::new();
-    let mut problems = Vec::new();
-    let mut late = Vec::new();
+    let Said { mut facts, mut inspected, mut late, mut problems } = Said::default();
     for (host, mut said) in said {
         if let Ok(Inspected { left, .. }) = &mut said
             && let Some(who) = draft.hosts.get(&host).and_then(|of| surroundings.who(inventory, &host, of.become_user))
@@ -173,34 +202,55 @@ async fn look(
             Err(reason) => problems.push(HostProblem { host, place: String::new(), reason }),
         }
     }
-    let released = released(&session.journal, &playbook.name)?;
-    let plan = match settle(playbook, draft, &facts, &released) {
-        Ok(plan) if problems.is_empty() => plan,
-        Ok(_) => return Err(refused(&problems)),
-        Err(more) => {
-            // A host that could not be asked is named once, with its own reason.
-            let asked = |problem: &HostProblem| facts.contains_key(&problem.host);
-            problems.extend(more.into_iter().filter(asked));
-            return Err(refused(&problems));
-        }
-    };
-    let mut looked = Looked { plan, fleet, inspected, late };
-    rehearse(&mut looked, &session.key).await?;
-    Ok(looked)
+    Ok(Said { facts, inspected, late, problems })
 }
 
-/// Tries services and probes with the values that are held now, and with ones that nobody will ever hold.
-async fn rehearse(looked: &mut Looked, key: &Arc<FingerprintKey>) -> Result<(), CliError> {
-    let decoys = Arc::new(mint_all(&looked.plan, &looked.inspected)?);
+/// The plan for what all hosts say, rehearsed; or all that is in the way.
+async fn made_out(
+    fleet: &mut Fleet,
+    key: &Arc<FingerprintKey>,
+    playbook: &Playbook,
+    draft: &Draft,
+    released: &BTreeSet<HostName>,
+    said: &Said,
+) -> Result<Result<Plan, Vec<HostProblem>>, CliError> {
+    let mut problems = said.problems.clone();
+    match settle(playbook, draft, &said.facts, released) {
+        Ok(plan) if problems.is_empty() => {
+            problems.extend(rehearse(fleet, key, &plan, &said.inspected).await?);
+            return Ok(if problems.is_empty() { Ok(plan) } else { Err(problems) });
+        }
+        Ok(_) => {}
+        Err(more) => {
+            let is_at_work = problems.iter().any(|problem| problem.reason.kind == ReasonKind::HostLocked);
+            let tells = |problem: &HostProblem| {
+                // A host that could not be asked is named once, with its own reason; and in the middle of a run hosts do disagree.
+                let is_of_the_run = is_at_work && problem.reason.kind == ReasonKind::Disagrees;
+                said.facts.contains_key(&problem.host) && !is_of_the_run
+            };
+            problems.extend(more.into_iter().filter(tells));
+        }
+    }
+    Ok(Err(problems))
+}
+
+/// Tries services and probes with the values that are held now, and with ones that nobody will ever hold. Says what is in the way.
+async fn rehearse(
+    fleet: &mut Fleet,
+    key: &Arc<FingerprintKey>,
+    plan: &Plan,
+    inspected: &BTreeMap<HostName, Inspected>,
+) -> Result<Vec<HostProblem>, CliError> {
+    let decoys = Arc::new(mint_all(plan, inspected)?);
     let (tell, _nobody) = mpsc::unbounded_channel();
     let prints = Arc::new(Prints { key: Arc::clone(key), new: decoys.fingerprints(key) });
-    assign(&mut looked.fleet, &looked.plan, &decoys, &prints, &mut BTreeMap::new(), &tell);
+    assign(fleet, plan, &decoys, &prints, &mut BTreeMap::new(), &tell);
     let mut problems = Vec::new();
-    for (host, said) in looked.fleet.rehearse().await {
+    for (host, said) in fleet.rehearse().await {
         let found = said.unwrap_or_else(|reason| vec![(String::new(), reason)]);
         problems.extend(found.into_iter().map(|(place, reason)| HostProblem { host: host.clone(), place, reason }));
     }
-    if problems.is_empty() { Ok(()) } else { Err(refused(&problems)) }
+    Ok(problems)
 }
 
 /// Says to each host what its steps need.

@@ -36,7 +36,7 @@ pub const fn hint(kind: ReasonKind) -> Option<&'static str> {
             "see the host and the way to it; what it did last is unknown until it is asked again"
         }
         K::HostLocked => {
-            "another run holds the host: resume it where it was begun; if what began it is lost: lockturn resume --from-hosts"
+            "another run holds the host: wait until it has ended, or resume it where it was begun if it was left; if what began it is lost: lockturn resume --from-hosts"
         }
         K::Fenced => {
             "another coordinator has taken this run up: go on where it remembers it; if it has ended there without an end of the run, resume here once more"

@@ -32,6 +32,7 @@ mod killed;
 mod lab;
 mod late;
 mod lease;
+mod meanwhile;
 mod mended;
 mod mutants;
 mod older;
