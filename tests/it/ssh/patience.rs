@@ -44,16 +44,18 @@ fn host_at(address: &str, dir: &tempfile::TempDir, patient: bool) -> Actor {
     actor
 }
 
+/// The host is back after a while that it takes to start, and is asked again.
+async fn starts(address: &str) {
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let listener = TcpListener::bind(address).await.unwrap();
+    timeout(PATIENCE, listener.accept()).await.expect("nobody asked again").unwrap();
+}
+
 #[tokio::test]
 async fn a_host_that_refuses_for_a_moment_is_asked_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut actor = host_at("127.83.7.1", &dir, true);
-    let starts = async {
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
-        let listener = TcpListener::bind("127.83.7.1:2022").await.unwrap();
-        timeout(PATIENCE, listener.accept()).await.expect("nobody asked again").unwrap();
-    };
-    let (_hung_up, ()) = tokio::join!(actor.call(&Request::Revert, STEP_MAX), starts);
+    let (_hung_up, ()) = tokio::join!(actor.call(&Request::Revert, STEP_MAX), starts("127.83.7.1:2022"));
 }
 
 #[tokio::test]
@@ -71,13 +73,8 @@ async fn a_host_that_does_not_come_back_is_given_up() {
 async fn probes_that_go_through_a_host_wait_for_it_as_everything_else_does() {
     let dir = tempfile::tempdir().unwrap();
     let mut actor = host_at("127.83.7.4", &dir, true);
-    let starts = async {
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
-        let listener = TcpListener::bind("127.83.7.4:2022").await.unwrap();
-        timeout(PATIENCE, listener.accept()).await.expect("nobody asked again").unwrap();
-    };
     let asks = async {
         let _hung_up = actor.connection().await;
     };
-    tokio::join!(asks, starts);
+    tokio::join!(asks, starts("127.83.7.4:2022"));
 }
